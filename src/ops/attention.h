@@ -1,0 +1,72 @@
+// Causal grouped-query attention over a ragged batch, flash-style: no [S, S] matrix is stored.
+//
+//   s_ij = scale * <q_i, k_j>  for j <= i (and i - j < window where window > 0)
+//   o_i  = sum_j softmax_j(s_ij) v_j
+//
+// (Vaswani et al. 2017, eq. 1; online softmax and the backward recomputation after Dao et al. 2022,
+// algorithms 1 and 4; grouped queries after Ainslie et al. 2023.) Keys and values live in a cache,
+// in training as in inference: training's cache is the saved activation.
+//
+// Same bits: keys are taken in blocks aligned to absolute positions and each output is accumulated
+// in the order of positions, so a query gives identical bits alone (decoding), in a chunk, or in a
+// full pass, on any number of threads. A masked key contributes nothing, not even a rounding.
+//
+// Shape letters: T query tokens, S positions, H query heads, G key/value heads, Q head width.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "ops/context.h"
+#include "tensor/tensor.h"
+
+namespace conclave::ops {
+
+struct AttentionShape {
+  int n_heads = 0;     // H, a multiple of G
+  int n_kv_heads = 0;  // G
+  int head_dim = 0;    // Q
+  float scale = 0;     // usually Q^-1/2
+  int window = 0;      // 0: none; else a query sees its own and the window-1 positions before it
+};
+
+// Keys of 16 consecutive positions are stored together, transposed, so that one vector holds one
+// element of 16 keys: k[G][S_padded/16][Q][16]; values are plain rows: v[G][S_padded][Q].
+inline constexpr int kKeyBlock = 16;
+
+// The keys and values of one layer of one sequence; borrowed. capacity is a multiple of kKeyBlock,
+// and all G*capacity*Q elements of both arrays exist (unused ones must be finite).
+struct KvView {
+  float* k = nullptr;
+  float* v = nullptr;
+  std::int64_t capacity = 0;
+};
+
+// Consecutive tokens of one sequence within the batch.
+struct AttentionSegment {
+  std::int64_t row_begin = 0;       // first row in q, k, v, out
+  std::int64_t row_count = 0;       // rows, at consecutive positions
+  std::int64_t first_position = 0;  // position of the first row; earlier ones are in kv already
+  KvView kv;
+};
+
+// Writes rows k [T, G*Q] and v [T, G*Q] into the segments' caches at their positions.
+void kv_append(Context& context, const AttentionShape& shape,
+               std::span<const AttentionSegment> segments, MatrixView<const float> k,
+               MatrixView<const float> v);
+
+// out[T, H*Q] from q[T, H*Q] and the caches (which already hold the segments' own rows).
+// lse_TH [T, H], when not null, receives log(sum_j exp(s_ij)) for the backward pass.
+void attention_forward(Context& context, const AttentionShape& shape,
+                       std::span<const AttentionSegment> segments, MatrixView<const float> q,
+                       MatrixView<float> out, float* lse_TH);
+
+// dq[T, H*Q], dk[T, G*Q], dv[T, G*Q] are assigned. Every segment must start at position 0 (training
+// sees whole sequences). out, lse_TH: as the forward pass left them.
+void attention_backward(Context& context, const AttentionShape& shape,
+                        std::span<const AttentionSegment> segments, MatrixView<const float> q,
+                        MatrixView<const float> out, const float* lse_TH,
+                        MatrixView<const float> d_out, MatrixView<float> dq, MatrixView<float> dk,
+                        MatrixView<float> dv);
+
+}  // namespace conclave::ops

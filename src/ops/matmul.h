@@ -1,0 +1,67 @@
+// Matrix products of training and inference, dense and grouped by expert, over packed weights.
+//
+// Weights W are [N, K] = [out, in], as Hugging Face stores them; y = x W^T. A weight is packed once
+// per optimiser step (or once at load) and used many times. Compute type kF32 multiplies in f32;
+// kBF16 rounds both operands to bf16 and accumulates in f32. Activations are f32 in memory.
+//
+// Same bits: an output element is accumulated over its K products in one fixed order that depends
+// on K and the compute type alone, never on the number of rows, their position, the grouping or
+// the threads. So a row alone, in a batch, or in an expert's group gives identical bits.
+//
+// Shape letters: M rows, N out features, K in features, E experts, R routed rows.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "ops/context.h"
+#include "tensor/tensor.h"
+
+namespace conclave::ops {
+
+// One right-hand operand in the layout that the running instruction set multiplies fastest.
+// `n` output columns and `k` products each: for the forward pass (n, k) = (N, K); packed with
+// `transposed` it serves dx = dy W, and then (n, k) = (K, N).
+class PackedMatrix {
+ public:
+  // Packs W [N, K] (any row stride) for y = x W^T, or with `transposed` for y = x W. Splits the
+  // work over the pool. Reuses the memory of an earlier packing of the same size.
+  void pack(Context& context, MatrixView<const float> w, DType compute, bool transposed = false);
+  // The same from a bf16 matrix; bf16 compute packs without any rounding.
+  void pack(Context& context, MatrixView<const bf16> w, DType compute, bool transposed = false);
+
+  std::int64_t n() const { return n_; }
+  std::int64_t k() const { return k_; }
+  DType compute() const { return compute_; }
+  std::size_t bytes() const { return buffer_.size(); }
+  const std::byte* data() const { return buffer_.data(); }
+
+ private:
+  std::int64_t n_ = 0;
+  std::int64_t k_ = 0;
+  DType compute_ = DType::kF32;
+  AlignedBuffer buffer_;
+};
+
+// y[M, n] = x[M, k] B, or += with `accumulate`. x and y must not overlap.
+void matmul(Context& context, MatrixView<const float> x, const PackedMatrix& b, MatrixView<float> y,
+            bool accumulate = false);
+
+// dw[N, K] += dy[M, N]^T x[M, K], the sum over rows taken in row order.
+void matmul_grad_weight(Context& context, MatrixView<const float> dy, MatrixView<const float> x,
+                        DType compute, MatrixView<float> dw);
+
+// The same over experts: rows expert_offsets_E1[e] .. expert_offsets_E1[e+1]-1 of x and y belong to
+// expert e and use b[e] (all with equal n, k and compute type; entries of empty groups may be
+// null). expert_offsets_E1 has E+1 entries, starts at 0, never falls and ends at R.
+void grouped_matmul(Context& context, MatrixView<const float> x,
+                    std::span<const std::int32_t> expert_offsets_E1,
+                    std::span<const PackedMatrix* const> b, MatrixView<float> y);
+
+// dw[e][N, K] += dy[rows of e]^T x[rows of e] for every expert with rows.
+void grouped_matmul_grad_weight(Context& context, MatrixView<const float> dy,
+                                MatrixView<const float> x,
+                                std::span<const std::int32_t> expert_offsets_E1, DType compute,
+                                std::span<const MatrixView<float>> dw);
+
+}  // namespace conclave::ops

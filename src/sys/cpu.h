@@ -1,0 +1,22 @@
+// What this processor can do, read once from CPUID (and what the operating system saves of it).
+#pragma once
+
+#include <string>
+
+namespace conclave::sys {
+
+// Instruction sets that kernels are written for, weakest first.
+enum class Isa { kReference = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3 };
+
+// The best set of this machine, or the one that the environment variable CONCLAVE_ISA names
+// (reference, avx2, avx512, avx512bf16), which must not be above what the machine has.
+// Decided at the first call. Throws Error(kInvalidArgument) for a name that cannot be honoured.
+Isa best_isa();
+// What the machine has, whatever the environment says.
+Isa machine_isa();
+const char* isa_name(Isa isa);
+
+// "AMD EPYC 9654 96-Core Processor", or "unknown".
+std::string cpu_model_name();
+
+}  // namespace conclave::sys
