@@ -1,0 +1,92 @@
+// Text to token ids and back, for the tokenizers that published models ship: Hugging Face
+// tokenizer.json with byte-level BPE, SentencePiece-style BPE, Unigram, WordPiece. Ids are those
+// that the Hugging Face `tokenizers` library gives for the same file and text.
+//
+// A Tokenizer never changes after loading, is cheap to copy (copies share one state) and may be
+// used by any number of threads at once. Encoding takes O(n log n) time for n bytes of any input,
+// never recurses on it, and accepts any bytes, also such as are not UTF-8.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace conclave::text {
+
+namespace detail {
+struct TokenizerState;
+}
+
+struct EncodeOptions {
+  // Adds what the file's post-processor adds (<s>, </s>, [CLS], ...).
+  bool add_special = true;
+  // Lets special tokens that are spelled out in the text ("<|im_end|>") become their ids. Off for
+  // text from users: there they are plain characters. Added tokens that are not special are always
+  // recognised.
+  bool parse_special = false;
+};
+
+class Tokenizer {
+ public:
+  // Reads a tokenizer.json, or the one in a directory. Truncation and padding of the file are not
+  // applied. Throws Error: kNotFound, kIo, kBadFile (broken JSON, missing or wrong keys, ids out of
+  // range), kUnsupported (a component that is not known).
+  static Tokenizer load(const std::filesystem::path& path);
+  // The same from the text of a tokenizer.json; `name` stands for the file in error messages.
+  static Tokenizer from_json_text(std::string_view json, std::string_view name = "tokenizer.json");
+
+  // Throws Error(kUnsupported) only where the file's own pre-tokenizer pattern backtracks beyond
+  // its budget on this text, and Error(kInvalidArgument) for texts of 2^31 - 1 bytes or more.
+  std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
+
+  // The text of the ids, by the file's decoder. Ids that do not exist give nothing. For byte-level
+  // vocabularies the result may break off inside a UTF-8 character; see StreamDecoder.
+  std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const;
+
+  // Largest id + 1, counting added tokens; ids in between may be unused.
+  std::int32_t vocab_size() const;
+  // The token as the vocabulary spells it ("\u0120the", "\u2581the", "<0x0A>"), empty for unused
+  // ids.
+  std::string_view token_text(std::int32_t id) const;
+  // The bytes that the token stands for in running text (" the", "\n"), empty for unused ids.
+  std::string_view token_bytes(std::int32_t id) const;
+  // The id of a token by its vocabulary spelling, added tokens first.
+  std::optional<std::int32_t> token_to_id(std::string_view token) const;
+  // True for added tokens that are marked special.
+  bool is_special(std::int32_t id) const;
+
+  explicit Tokenizer(std::shared_ptr<const detail::TokenizerState> state);
+
+ private:
+  friend class StreamDecoder;
+  std::shared_ptr<const detail::TokenizerState> state_;
+};
+
+// Decodes ids one by one as they are generated. The pieces joined are decode() of all ids, except
+// that a piece never ends inside a UTF-8 character: bytes of an unfinished character are held back
+// until it is complete (or cannot become one), and bytes that are not UTF-8 come out as U+FFFD.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(Tokenizer tokenizer, bool skip_special = false);
+
+  // The text that this id completes, often empty. Always valid UTF-8.
+  std::string push(std::int32_t id);
+  // What is still held back (an unfinished character gives U+FFFD); ready for a new text
+  // afterwards.
+  std::string flush();
+
+ private:
+  std::string take_complete(bool final);
+
+  Tokenizer tokenizer_;
+  bool skip_special_;
+  bool first_ = true;
+  std::string pending_;
+};
+
+}  // namespace conclave::text
