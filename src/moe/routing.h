@@ -29,9 +29,21 @@ struct RoutingDecisionOf {
   std::vector<Real> logits_TE;
   std::vector<Real> scores_TE;
 
-  // Slots dropped by a capacity limit: their weight is 0 in the combine, but they keep their id, so
-  // balance losses and statistics see what the router wanted. Empty: nothing dropped.
+  // Slots dropped by a capacity limit: their weight is 0 in the combine, but they keep their id and
+  // weight here, so losses and statistics see what the router wanted. Empty: nothing dropped.
   std::vector<std::uint8_t> dropped_TK;
+
+  // Standard normal draws that noisy top-k added in training, before scaling; else empty.
+  std::vector<Real> noise_TE;
+
+  // First token with a NaN or infinite logit, or -1. Such a token has valid, unique ids, but NaN
+  // weights and scores: no one can take its output for an answer. Other tokens are untouched.
+  std::int32_t nonfinite_token = -1;
+  bool finite() const { return nonfinite_token < 0; }
+
+  // Every expert gets equally many tokens whatever the logits (expert choice): balance losses are
+  // 0.
+  bool balanced_by_construction = false;
 
   bool is_dropped(std::int64_t slot) const {
     return !dropped_TK.empty() && dropped_TK[static_cast<std::size_t>(slot)] != 0;
