@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "sys/file.h"
+#include "sys/files.h"
 
 namespace conclave::io {
 

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "sys/file.h"
+#include "sys/files.h"
 #include "tensor/tensor.h"
 
 namespace conclave::io {

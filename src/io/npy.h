@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "sys/file.h"
+#include "sys/files.h"
 #include "tensor/tensor.h"
 
 namespace conclave::io {

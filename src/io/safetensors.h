@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "io/stored_type.h"
-#include "sys/file.h"
+#include "sys/files.h"
 #include "tensor/tensor.h"
 
 namespace conclave::io {

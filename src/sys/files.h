@@ -1,5 +1,6 @@
 // Files: reading at an offset with every failure a typed error that names the path, and writing so
 // that a reader finds the old content or the new one, whole, whatever happens in between.
+// (The header is not named file.h: on the include path it would hide the system's <sys/file.h>.)
 #pragma once
 
 #include <sys/types.h>
