@@ -1,0 +1,16 @@
+#include "kernels/attention/attention.h"
+
+#include "kernels/attention/attention_reference.h"
+
+namespace conclave::kernels {
+
+std::span<const AttentionKernel> attention_kernels() {
+  static const AttentionKernel kList[] = {
+      {sys::Isa::kReference, 16, reference::attention_no_scratch,
+       reference::attention_forward<float>, reference::attention_no_scratch,
+       reference::attention_backward<float>},
+  };
+  return kList;
+}
+
+}  // namespace conclave::kernels

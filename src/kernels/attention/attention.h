@@ -1,0 +1,89 @@
+// Causal attention of the query heads that share one key/value head, over a cache of keys and
+// values (Vaswani et al. 2017, eq. 1; grouped queries after Ainslie et al. 2023):
+//
+//   s_ij = scale * <q_i, k_j>  for j <= i (and i - j < window where window > 0)
+//   o_i  = sum_j p_ij v_j,  p_ij = exp(s_ij - lse_i),  lse_i = log(sum_j exp(s_ij))
+// and backwards, with delta_i = <do_i, o_i> (Dao et al. 2022, algorithm 4):
+//   dv_j = sum_i p_ij do_i;   ds_ij = p_ij (<do_i, v_j> - delta_i)
+//   dq_i = scale * sum_j ds_ij k_j;   dk_j = scale * sum_i ds_ij q_i
+//
+// The keys of kKeyBlock consecutive positions are stored together and transposed,
+// k[S/16][Q][16], so that one vector holds one element of several keys; values are rows, v[S][Q].
+// Entries at positions that no query of the call sees never reach a result, whatever they hold.
+//
+// A forward result depends on the query, its position and the keys and values it sees, and on
+// nothing else: not on how many queries the call has, nor where in it the query stands.
+//
+// Shape letters: T tokens of the call, S positions, R query heads that share the key/value head, Q
+// head width. Strides are in elements, from token to token; heads are Q apart.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "sys/cpu.h"
+
+namespace conclave::kernels {
+
+inline constexpr int kAttentionKeyBlock = 16;
+
+template <class Real>
+struct AttentionForwardOf {
+  const Real* k = nullptr;
+  const Real* v = nullptr;
+  const Real* q = nullptr;  // [T, R, Q]
+  std::int64_t q_stride = 0;
+  Real* out = nullptr;  // [T, R, Q]
+  std::int64_t out_stride = 0;
+  Real* lse = nullptr;  // [T, R], heads 1 apart; may be null
+  std::int64_t lse_stride = 0;
+  std::int64_t first_position = 0;  // of the first token
+  std::int64_t n_tokens = 0;        // T
+  int n_heads = 0;                  // R
+  int head_dim = 0;                 // Q
+  int window = 0;                   // 0: none
+  Real scale = 0;
+};
+using AttentionForward = AttentionForwardOf<float>;
+
+// A whole sequence: token t is at position t, and S = T.
+template <class Real>
+struct AttentionBackwardOf {
+  const Real* k = nullptr;
+  const Real* v = nullptr;
+  const Real* q = nullptr;  // [T, R, Q]
+  std::int64_t q_stride = 0;
+  const Real* out = nullptr;  // [T, R, Q], as the forward pass left it
+  std::int64_t out_stride = 0;
+  const Real* lse = nullptr;  // [T, R], as the forward pass left it
+  std::int64_t lse_stride = 0;
+  const Real* d_out = nullptr;  // [T, R, Q]
+  std::int64_t d_out_stride = 0;
+  Real* dq = nullptr;  // [T, R, Q], assigned
+  std::int64_t dq_stride = 0;
+  Real* dk = nullptr;  // [T, Q], assigned
+  std::int64_t dk_stride = 0;
+  Real* dv = nullptr;  // [T, Q], assigned
+  std::int64_t dv_stride = 0;
+  std::int64_t n_tokens = 0;  // T
+  int n_heads = 0;            // R
+  int head_dim = 0;           // Q
+  int window = 0;
+  Real scale = 0;
+};
+using AttentionBackward = AttentionBackwardOf<float>;
+
+struct AttentionKernel {
+  sys::Isa isa;
+  // Rows (token, head) that one call of `forward` works on best: they share every load of a key.
+  int tile_rows;
+  // Scratch floats, aligned to 64 bytes, that a call needs.
+  std::int64_t (*forward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
+  void (*forward)(const AttentionForward&, float* scratch) noexcept;
+  std::int64_t (*backward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
+  void (*backward)(const AttentionBackward&, float* scratch) noexcept;
+};
+
+std::span<const AttentionKernel> attention_kernels();
+
+}  // namespace conclave::kernels

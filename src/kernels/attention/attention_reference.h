@@ -1,0 +1,91 @@
+// Attention, plainly: every score is computed where it is needed and nothing is stored. Real is
+// float or double. The definition that every kernel is tested against.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/attention/attention.h"
+
+namespace conclave::kernels::reference {
+
+// Element d of the key at position j.
+template <class Real>
+Real key_at(const Real* k, int head_dim, std::int64_t j, int d) noexcept {
+  return k[(j / kAttentionKeyBlock * head_dim + d) * kAttentionKeyBlock + j % kAttentionKeyBlock];
+}
+
+template <class Real>
+Real attention_score(const Real* q, const Real* k, int head_dim, std::int64_t j,
+                     Real scale) noexcept {
+  Real sum = 0;
+  for (int d = 0; d < head_dim; ++d) sum += q[d] * key_at(k, head_dim, j, d);
+  return sum * scale;
+}
+
+// The first position that a query at `position` sees.
+inline std::int64_t first_visible(std::int64_t position, int window) noexcept {
+  return window > 0 ? std::max<std::int64_t>(0, position - window + 1) : 0;
+}
+
+template <class Real>
+void attention_forward(const AttentionForwardOf<Real>& a, Real*) noexcept {
+  for (std::int64_t row = 0; row < a.n_tokens * a.n_heads; ++row) {
+    const std::int64_t t = row / a.n_heads;
+    const std::int64_t h = row % a.n_heads;
+    const Real* q = a.q + t * a.q_stride + h * a.head_dim;
+    Real* out = a.out + t * a.out_stride + h * a.head_dim;
+    const std::int64_t last = a.first_position + t;
+    const std::int64_t first = first_visible(last, a.window);
+    Real top = -std::numeric_limits<Real>::infinity();
+    for (std::int64_t j = first; j <= last; ++j) {
+      top = std::max(top, attention_score(q, a.k, a.head_dim, j, a.scale));
+    }
+    std::fill(out, out + a.head_dim, Real(0));
+    Real sum = 0;
+    for (std::int64_t j = first; j <= last; ++j) {
+      const Real p = std::exp(attention_score(q, a.k, a.head_dim, j, a.scale) - top);
+      sum += p;
+      for (int d = 0; d < a.head_dim; ++d) out[d] += p * a.v[j * a.head_dim + d];
+    }
+    for (int d = 0; d < a.head_dim; ++d) out[d] /= sum;
+    if (a.lse != nullptr) a.lse[t * a.lse_stride + h] = top + std::log(sum);
+  }
+}
+
+template <class Real>
+void attention_backward(const AttentionBackwardOf<Real>& a, Real*) noexcept {
+  const int width = a.head_dim;
+  for (std::int64_t t = 0; t < a.n_tokens; ++t) {
+    std::fill(a.dk + t * a.dk_stride, a.dk + t * a.dk_stride + width, Real(0));
+    std::fill(a.dv + t * a.dv_stride, a.dv + t * a.dv_stride + width, Real(0));
+  }
+  for (std::int64_t row = 0; row < a.n_tokens * a.n_heads; ++row) {
+    const std::int64_t t = row / a.n_heads;
+    const std::int64_t h = row % a.n_heads;
+    const Real* q = a.q + t * a.q_stride + h * width;
+    const Real* out = a.out + t * a.out_stride + h * width;
+    const Real* d_out = a.d_out + t * a.d_out_stride + h * width;
+    Real* dq = a.dq + t * a.dq_stride + h * width;
+    std::fill(dq, dq + width, Real(0));
+    Real delta = 0;
+    for (int d = 0; d < width; ++d) delta += d_out[d] * out[d];
+    for (std::int64_t j = first_visible(t, a.window); j <= t; ++j) {
+      const Real score = attention_score(q, a.k, width, j, a.scale);
+      const Real p = std::exp(score - a.lse[t * a.lse_stride + h]);
+      Real dp = 0;
+      for (int d = 0; d < width; ++d) dp += d_out[d] * a.v[j * width + d];
+      const Real ds = p * (dp - delta) * a.scale;
+      for (int d = 0; d < width; ++d) {
+        dq[d] += ds * key_at(a.k, width, j, d);
+        a.dk[j * a.dk_stride + d] += ds * q[d];
+        a.dv[j * a.dv_stride + d] += p * d_out[d];
+      }
+    }
+  }
+}
+
+inline std::int64_t attention_no_scratch(std::int64_t, int, int) noexcept { return 0; }
+
+}  // namespace conclave::kernels::reference

@@ -1,0 +1,214 @@
+#include "ops/attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/attention/attention.h"
+#include "kernels/choice.h"
+
+namespace conclave::ops {
+namespace {
+
+static_assert(kKeyBlock == kernels::kAttentionKeyBlock);
+
+const kernels::AttentionKernel& kernel() {
+  static const kernels::AttentionKernel& chosen = kernels::best(kernels::attention_kernels());
+  return chosen;
+}
+
+void check_shape(const AttentionShape& shape) {
+  CONCLAVE_CHECK(shape.n_kv_heads > 0 && shape.n_heads > 0 && shape.head_dim > 0);
+  CONCLAVE_CHECK(shape.n_heads % shape.n_kv_heads == 0, "{} query heads over {} key/value heads",
+                 shape.n_heads, shape.n_kv_heads);
+  CONCLAVE_CHECK(shape.window >= 0, "window {}", shape.window);
+}
+
+// Every segment lies within `rows` rows and within its cache.
+void check_segments(std::span<const AttentionSegment> segments, std::int64_t rows) {
+  for (const AttentionSegment& s : segments) {
+    CONCLAVE_CHECK(s.row_begin >= 0 && s.row_count >= 0 && s.row_begin + s.row_count <= rows,
+                   "segment of rows {}+{} in a batch of {}", s.row_begin, s.row_count, rows);
+    CONCLAVE_CHECK(s.first_position >= 0 && s.first_position + s.row_count <= s.kv.capacity,
+                   "positions {}+{} in a cache of {}", s.first_position, s.row_count,
+                   s.kv.capacity);
+    CONCLAVE_CHECK(s.kv.capacity % kKeyBlock == 0, "cache capacity {}", s.kv.capacity);
+  }
+}
+
+template <class T>
+void check_cols(MatrixView<T> m, std::int64_t heads, const AttentionShape& shape) {
+  CONCLAVE_CHECK(m.cols == heads * shape.head_dim, "{} columns for {} heads of {}", m.cols, heads,
+                 shape.head_dim);
+}
+
+std::int64_t head_offset(const AttentionShape& shape, const KvView& kv, std::int64_t head) {
+  return head * kv.capacity * shape.head_dim;
+}
+
+void append_head(const AttentionShape& shape, const AttentionSegment& s, std::int64_t head,
+                 MatrixView<const float> k, MatrixView<const float> v) {
+  const std::int64_t width = shape.head_dim;
+  float* k_cache = s.kv.k + head_offset(shape, s.kv, head);
+  float* v_cache = s.kv.v + head_offset(shape, s.kv, head);
+  for (std::int64_t t = 0; t < s.row_count; ++t) {
+    const std::int64_t position = s.first_position + t;
+    const float* k_row = k.row(s.row_begin + t) + head * width;
+    const float* v_row = v.row(s.row_begin + t) + head * width;
+    float* lane = k_cache + position / kKeyBlock * width * kKeyBlock + position % kKeyBlock;
+    for (std::int64_t d = 0; d < width; ++d) lane[d * kKeyBlock] = k_row[d];
+    std::copy_n(v_row, width, v_cache + position * width);
+  }
+}
+
+// Where each segment's tasks begin, in the order (segment, key/value head, tile of tokens).
+struct Tiling {
+  std::int64_t tokens_per_tile = 1;
+  std::vector<std::int64_t> first_task;  // one entry more than there are segments
+
+  Tiling(std::span<const AttentionSegment> segments, const AttentionShape& shape, int tile_rows) {
+    const int shared = shape.n_heads / shape.n_kv_heads;
+    tokens_per_tile = std::max(1, tile_rows / shared);
+    first_task.reserve(segments.size() + 1);
+    first_task.push_back(0);
+    for (const AttentionSegment& s : segments) {
+      first_task.push_back(first_task.back() + tiles(s) * shape.n_kv_heads);
+    }
+  }
+  std::int64_t tiles(const AttentionSegment& s) const {
+    return (s.row_count + tokens_per_tile - 1) / tokens_per_tile;
+  }
+};
+
+// Hands out tasks 0 .. count-1 in order; body(task, scratch) with scratch of its thread.
+template <class F>
+void run_tasks(Context& context, std::int64_t count, std::int64_t scratch_floats, const F& body) {
+  if (count <= 0) return;
+  const std::int64_t per_thread = (scratch_floats + 15) / 16 * 16;
+  const std::int64_t threads = count == 1 ? 1 : context.pool.size();
+  float* scratch = context.scratch<float>(Context::kAttention, per_thread * threads);
+  if (count == 1) return body(std::int64_t{0}, scratch);
+  std::atomic<std::int64_t> next{0};
+  context.pool.run([&](int thread) {
+    for (std::int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+      body(task, scratch + thread * per_thread);
+    }
+  });
+}
+
+}  // namespace
+
+void kv_append(Context& context, const AttentionShape& shape,
+               std::span<const AttentionSegment> segments, MatrixView<const float> k,
+               MatrixView<const float> v) {
+  check_shape(shape);
+  check_segments(segments, k.rows);
+  check_cols(k, shape.n_kv_heads, shape);
+  check_cols(v, shape.n_kv_heads, shape);
+  CONCLAVE_CHECK(k.rows == v.rows);
+  const std::int64_t heads = shape.n_kv_heads;
+  context.pool.parallel_tasks(static_cast<std::int64_t>(segments.size()) * heads,
+                              [&](std::int64_t task) {
+                                const auto segment = static_cast<std::size_t>(task / heads);
+                                append_head(shape, segments[segment], task % heads, k, v);
+                              });
+}
+
+void attention_forward(Context& context, const AttentionShape& shape,
+                       std::span<const AttentionSegment> segments, MatrixView<const float> q,
+                       MatrixView<float> out, float* lse_TH) {
+  check_shape(shape);
+  check_segments(segments, q.rows);
+  check_cols(q, shape.n_heads, shape);
+  check_cols(out, shape.n_heads, shape);
+  CONCLAVE_CHECK(q.rows == out.rows);
+  const int shared = shape.n_heads / shape.n_kv_heads;
+  const Tiling tiling(segments, shape, kernel().tile_rows);
+  const std::int64_t scratch_floats =
+      kernel().forward_scratch(tiling.tokens_per_tile, shared, shape.head_dim);
+  const auto body = [&](std::int64_t task, float* scratch) {
+    const auto after = std::upper_bound(tiling.first_task.begin(), tiling.first_task.end(), task);
+    const auto index = static_cast<std::size_t>(after - tiling.first_task.begin()) - 1;
+    const AttentionSegment& s = segments[index];
+    const std::int64_t local = task - tiling.first_task[index];
+    const std::int64_t head = local / tiling.tiles(s);
+    const std::int64_t token = local % tiling.tiles(s) * tiling.tokens_per_tile;
+    const std::int64_t row = s.row_begin + token;
+    const std::int64_t query_head = head * shared;
+    kernels::AttentionForward a;
+    a.k = s.kv.k + head_offset(shape, s.kv, head);
+    a.v = s.kv.v + head_offset(shape, s.kv, head);
+    a.q = q.row(row) + query_head * shape.head_dim;
+    a.q_stride = q.stride;
+    a.out = out.row(row) + query_head * shape.head_dim;
+    a.out_stride = out.stride;
+    a.lse = lse_TH == nullptr ? nullptr : lse_TH + row * shape.n_heads + query_head;
+    a.lse_stride = shape.n_heads;
+    a.first_position = s.first_position + token;
+    a.n_tokens = std::min(tiling.tokens_per_tile, s.row_count - token);
+    a.n_heads = shared;
+    a.head_dim = shape.head_dim;
+    a.window = shape.window;
+    a.scale = shape.scale;
+    kernel().forward(a, scratch);
+  };
+  run_tasks(context, tiling.first_task.back(), scratch_floats, body);
+}
+
+void attention_backward(Context& context, const AttentionShape& shape,
+                        std::span<const AttentionSegment> segments, MatrixView<const float> q,
+                        MatrixView<const float> out, const float* lse_TH,
+                        MatrixView<const float> d_out, MatrixView<float> dq, MatrixView<float> dk,
+                        MatrixView<float> dv) {
+  check_shape(shape);
+  check_segments(segments, q.rows);
+  for (const auto& m : {q, out, d_out, MatrixView<const float>(dq)}) {
+    check_cols(m, shape.n_heads, shape);
+    CONCLAVE_CHECK(m.rows == q.rows);
+  }
+  for (const auto& m : {dk, dv}) {
+    check_cols(m, shape.n_kv_heads, shape);
+    CONCLAVE_CHECK(m.rows == q.rows);
+  }
+  std::int64_t longest = 0;
+  for (const AttentionSegment& s : segments) {
+    CONCLAVE_CHECK(s.first_position == 0, "backward of a sequence from position {}",
+                   s.first_position);
+    longest = std::max(longest, s.row_count);
+  }
+  const int shared = shape.n_heads / shape.n_kv_heads;
+  const std::int64_t heads = shape.n_kv_heads;
+  const auto body = [&](std::int64_t task, float* scratch) {
+    const AttentionSegment& s = segments[static_cast<std::size_t>(task / heads)];
+    const std::int64_t head = task % heads;
+    const std::int64_t column = head * shared * shape.head_dim;
+    kernels::AttentionBackward a;
+    a.k = s.kv.k + head_offset(shape, s.kv, head);
+    a.v = s.kv.v + head_offset(shape, s.kv, head);
+    a.q = q.row(s.row_begin) + column;
+    a.q_stride = q.stride;
+    a.out = out.row(s.row_begin) + column;
+    a.out_stride = out.stride;
+    a.lse = lse_TH + s.row_begin * shape.n_heads + head * shared;
+    a.lse_stride = shape.n_heads;
+    a.d_out = d_out.row(s.row_begin) + column;
+    a.d_out_stride = d_out.stride;
+    a.dq = dq.row(s.row_begin) + column;
+    a.dq_stride = dq.stride;
+    a.dk = dk.row(s.row_begin) + head * shape.head_dim;
+    a.dk_stride = dk.stride;
+    a.dv = dv.row(s.row_begin) + head * shape.head_dim;
+    a.dv_stride = dv.stride;
+    a.n_tokens = s.row_count;
+    a.n_heads = shared;
+    a.head_dim = shape.head_dim;
+    a.window = shape.window;
+    a.scale = shape.scale;
+    kernel().backward(a, scratch);
+  };
+  run_tasks(context, static_cast<std::int64_t>(segments.size()) * heads,
+            kernel().backward_scratch(longest, shared, shape.head_dim), body);
+}
+
+}  // namespace conclave::ops
