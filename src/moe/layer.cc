@@ -1,0 +1,245 @@
+#include "moe/layer.h"
+
+#include <algorithm>
+
+#include "moe/jitter.h"
+#include "moe/permute.h"
+#include "moe/plan.h"
+#include "ops/pointwise.h"
+
+namespace conclave::moe {
+namespace {
+
+// A dense layer is one expert that takes every token as it is.
+void single_expert_decision(int n_tokens, RoutingDecision& decision) {
+  const auto T = static_cast<std::size_t>(n_tokens);
+  decision.n_tokens = n_tokens;
+  decision.n_experts = 1;
+  decision.k = 1;
+  decision.topk_ids_TK.assign(T, 0);
+  decision.topk_weights_TK.assign(T, 1.0f);
+}
+
+RouterInput router_input(const RoutingContext& routing, int layer, int n_tokens,
+                         const LayerWeights& weights, const LayerSaved& saved) {
+  RouterInput input;
+  input.n_tokens = n_tokens;
+  input.logits_TE = saved.logits.data();
+  input.noise_logits_TE = routing.training ? saved.noise_logits.data() : nullptr;
+  input.expert_bias_E = weights.expert_bias_E;
+  input.ids_T = routing.ids_T;
+  input.training = routing.training;
+  input.rng = routing.rng.fork(static_cast<std::uint64_t>(layer));
+  return input;
+}
+
+void refuse_nonfinite(const RoutingDecision& decision, int layer) {
+  if (decision.finite()) return;
+  fail(ErrorKind::kNumeric,
+       "layer {}: the router's logits of token {} are not finite (a diverged or damaged model)",
+       layer, decision.nonfinite_token);
+}
+
+bool jittered(const LayerConfig& config, const RoutingContext& routing) {
+  return routing.training && config.router.jitter > 0;
+}
+Rng jitter_rng(const RoutingContext& routing, int layer) {
+  return routing.rng.fork(static_cast<std::uint64_t>(layer)).fork(1);
+}
+
+// What the router sees of x: x itself, or a jittered copy in training. The experts see x.
+MatrixView<const float> router_view(ops::Context& context, const LayerConfig& config,
+                                    const RoutingContext& routing, int layer,
+                                    MatrixView<const float> x, LayerSaved& saved) {
+  if (!jittered(config, routing)) return x;
+  const MatrixView<float> copy = saved.x_router.resize(x.rows, x.cols);
+  for (std::int64_t t = 0; t < x.rows; ++t) std::copy_n(x.row(t), x.cols, copy.row(t));
+  apply_jitter(context, config.router.jitter, jitter_rng(routing, layer), 0, copy);
+  return copy;
+}
+
+// logits -> decision -> plan.
+void route(ops::Context& context, const LayerConfig& config, const LayerWeights& weights, int layer,
+           const RoutingContext& routing, MatrixView<const float> x, LayerSaved& saved) {
+  const int T = static_cast<int>(x.rows);
+  if (config.dense()) {
+    single_expert_decision(T, saved.decision);
+  } else {
+    const RouterTraits& traits = router_traits(config.router.kind);
+    x = router_view(context, config, routing, layer, x, saved);
+    if (traits.needs_logits) {
+      ops::linear_forward(context, weights.router, x, saved.logits.resize(T, config.n_experts()));
+    }
+    if (traits.needs_noise_logits && routing.training) {
+      ops::linear_forward(context, weights.router_noise, x,
+                          saved.noise_logits.resize(T, config.n_experts()));
+    }
+    const RouterInput input = router_input(routing, layer, T, weights, saved);
+    router_forward(context, config.router, input, saved.decision);
+    refuse_nonfinite(saved.decision, layer);
+  }
+  saved.plan = make_plan(saved.decision);
+}
+
+// SwiGLU over grouped rows: x_ND -> y_ND through the experts of the lease.
+void experts_forward(ops::Context& context, const LayerConfig& config, ExpertStore& store,
+                     int layer, LayerSaved& saved) {
+  const std::int64_t N = saved.plan.n_rows();
+  const std::int64_t D = saved.x_routed.view().cols;
+  const ExpertLease experts = store.acquire(layer, saved.plan.tokens_per_expert_E);
+  std::vector<const ops::PackedMatrix*> gate_up(experts.size()), down(experts.size());
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    if (experts[e] == nullptr) continue;
+    gate_up[e] = &experts[e]->gate_up.forward;
+    down[e] = &experts[e]->down.forward;
+  }
+  const auto& offsets = saved.plan.expert_offsets_E1;
+  const MatrixView<float> h2 =
+      saved.gate_up.resize(N, 2 * static_cast<std::int64_t>(config.d_expert));
+  ops::grouped_matmul(context, saved.x_routed.view(), offsets, gate_up, h2);
+  const MatrixView<float> h = saved.hidden.resize(N, config.d_expert);
+  ops::swiglu_forward(context, h2, h);
+  ops::grouped_matmul(context, h, offsets, down, saved.y_routed.resize(N, D));
+}
+
+void experts_backward(ops::Context& context, const LayerConfig& config, ExpertStore& store,
+                      int layer, const LayerSaved& saved, LayerGradients& scratch) {
+  const std::int64_t N = saved.plan.n_rows();
+  const auto E = static_cast<std::size_t>(config.n_experts());
+  std::vector<const ops::PackedMatrix*> gate_up(E), down(E);
+  std::vector<MatrixView<float>> d_gate_up_w(E), d_down_w(E);
+  for (std::size_t e = 0; e < E; ++e) {
+    const ExpertWeights& expert = store.at(layer, static_cast<int>(e));
+    gate_up[e] = &expert.gate_up.backward;
+    down[e] = &expert.down.backward;
+    d_gate_up_w[e] = expert.gate_up.dw;
+    d_down_w[e] = expert.down.dw;
+  }
+  const auto& offsets = saved.plan.expert_offsets_E1;
+  const DType compute = store.at(layer, 0).gate_up.compute;
+  const MatrixView<float> dy = scratch.d_y_routed.view();
+  const MatrixView<float> dh = scratch.d_hidden.resize(N, config.d_expert);
+  ops::grouped_matmul(context, dy, offsets, down, dh);
+  ops::grouped_matmul_grad_weight(context, dy, saved.hidden.view(), offsets, compute, d_down_w);
+  const MatrixView<float> d2 = scratch.d_gate_up.resize(N, saved.gate_up.view().cols);
+  ops::swiglu_backward(context, saved.gate_up.view(), dh, d2);
+  ops::grouped_matmul(context, d2, offsets, gate_up, scratch.d_x_routed.resize(N, dy.cols));
+  ops::grouped_matmul_grad_weight(context, d2, saved.x_routed.view(), offsets, compute,
+                                  d_gate_up_w);
+}
+
+AuxiliaryLosses auxiliary_losses(ops::Context& context, const LayerConfig& config,
+                                 const RoutingContext& routing, const RouterInput& input,
+                                 const RoutingDecision& decision) {
+  AuxiliaryLosses losses;
+  losses.load_balance = load_balance_loss<float>(decision, {}, nullptr);
+  losses.z_loss = z_loss<float>(context, decision, 1.0, nullptr);
+  losses.importance = importance_loss<float>(decision, 1.0, nullptr);
+  if (routing.losses.load != 0) {
+    losses.load = noisy_load_loss<float>(config.router, input, decision, 1.0, nullptr, nullptr);
+  }
+  return losses;
+}
+
+// Gradients of the combine's weights and of the losses, through the router, to dx (+=).
+void router_part_backward(ops::Context& context, const LayerConfig& config,
+                          const LayerWeights& weights, int layer, const RoutingContext& routing,
+                          MatrixView<const float> x, MatrixView<float> dx, const LayerSaved& saved,
+                          LayerGradients& scratch) {
+  const RouterTraits& traits = router_traits(config.router.kind);
+  if (!traits.needs_logits) return;
+  const LossCoefficients& c = routing.losses;
+  const RoutingDecision& decision = saved.decision;
+  const RouterInput input = router_input(routing, layer, decision.n_tokens, weights, saved);
+  const std::int64_t T = decision.n_tokens, E = decision.n_experts;
+
+  if (c.importance != 0) importance_loss(decision, c.importance, scratch.d_weights_TK.data());
+  scratch.d_scores_TE.assign(static_cast<std::size_t>(T * E), 0.0f);
+  if (c.load_balance != 0) {
+    LoadBalanceOptions options;
+    options.coefficient = c.load_balance;
+    load_balance_loss(decision, options, scratch.d_scores_TE.data());
+  }
+  RouterGradients gradients;
+  gradients.d_topk_weights_TK = scratch.d_weights_TK.data();
+  gradients.d_scores_TE = scratch.d_scores_TE.data();
+  const MatrixView<float> d_logits = scratch.d_logits.resize(T, E);
+  gradients.d_logits_TE = d_logits.data;
+  const bool noisy = input.noise_logits_TE != nullptr;
+  const MatrixView<float> d_noise =
+      noisy ? scratch.d_noise_logits.resize(T, E) : MatrixView<float>{};
+  gradients.d_noise_logits_TE = d_noise.data;
+  router_backward(context, config.router, input, decision, gradients);
+  if (c.z_loss != 0) z_loss(context, decision, c.z_loss, d_logits.data);
+  if (c.load != 0) {
+    noisy_load_loss(config.router, input, decision, c.load, d_logits.data, d_noise.data);
+  }
+  const bool jitter = jittered(config, routing);
+  const MatrixView<const float> seen = jitter ? saved.x_router.view() : x;
+  const MatrixView<float> d_seen = jitter ? scratch.d_x_router.resize(x.rows, x.cols) : dx;
+  ops::linear_backward(context, weights.router, seen, d_logits, d_seen, /*accumulate=*/!jitter);
+  if (noisy) ops::linear_backward(context, weights.router_noise, seen, d_noise, d_seen, true);
+  if (jitter) {
+    apply_jitter(context, config.router.jitter, jitter_rng(routing, layer), 0, d_seen);
+    ops::add_inplace(context, d_seen, dx);
+  }
+}
+
+void shared_forward(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
+                    MatrixView<const float> x, MatrixView<float> y, LayerSaved& saved) {
+  const MatrixView<float> h2 =
+      saved.shared_gate_up.resize(x.rows, weights.shared_gate_up.out_features());
+  ops::linear_forward(context, weights.shared_gate_up, x, h2);
+  const MatrixView<float> h = saved.shared_hidden.resize(x.rows, config.d_shared);
+  ops::swiglu_forward(context, h2, h);
+  ops::linear_forward(context, weights.shared_down, h, y, /*accumulate=*/true);
+}
+
+void shared_backward(ops::Context& context, const LayerWeights& weights, MatrixView<const float> x,
+                     MatrixView<const float> dy, MatrixView<float> dx, const LayerSaved& saved,
+                     LayerGradients& scratch) {
+  const MatrixView<float> h = saved.shared_hidden.view();
+  const MatrixView<float> dh = scratch.d_shared_hidden.resize(h.rows, h.cols);
+  ops::linear_backward(context, weights.shared_down, h, dy, dh);
+  const MatrixView<float> h2 = saved.shared_gate_up.view();
+  const MatrixView<float> d2 = scratch.d_shared_gate_up.resize(h2.rows, h2.cols);
+  ops::swiglu_backward(context, h2, dh, d2);
+  ops::linear_backward(context, weights.shared_gate_up, x, d2, dx, /*accumulate=*/true);
+}
+
+}  // namespace
+
+void layer_forward(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
+                   ExpertStore& store, int layer, const RoutingContext& routing,
+                   MatrixView<const float> x, MatrixView<float> y, LayerSaved& saved) {
+  route(context, config, weights, layer, routing, x, saved);
+  permute_forward<float>(context, x, saved.plan,
+                         saved.x_routed.resize(saved.plan.n_rows(), x.cols));
+  experts_forward(context, config, store, layer, saved);
+  unpermute_forward<float>(context, saved.y_routed.view(), saved.plan, saved.decision, y,
+                           Write::kAdd);
+  if (config.d_shared > 0) shared_forward(context, config, weights, x, y, saved);
+  saved.losses = {};
+  if (routing.training && !config.dense()) {
+    const RouterInput input = router_input(routing, layer, saved.decision.n_tokens, weights, saved);
+    saved.losses = auxiliary_losses(context, config, routing, input, saved.decision);
+  }
+}
+
+void layer_backward(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
+                    ExpertStore& store, int layer, const RoutingContext& routing,
+                    MatrixView<const float> x, MatrixView<const float> dy, MatrixView<float> dx,
+                    LayerSaved& saved, LayerGradients& scratch) {
+  scratch.d_weights_TK.resize(saved.decision.topk_ids_TK.size());
+  unpermute_backward<float>(context, dy, saved.y_routed.view(), saved.plan, saved.decision,
+                            scratch.d_y_routed.resize(saved.plan.n_rows(), dy.cols),
+                            scratch.d_weights_TK.data());
+  experts_backward(context, config, store, layer, saved, scratch);
+  permute_backward<float>(context, scratch.d_x_routed.view(), saved.plan, dx, Write::kAssign);
+  if (!config.dense()) {
+    router_part_backward(context, config, weights, layer, routing, x, dx, saved, scratch);
+  }
+  if (config.d_shared > 0) shared_backward(context, weights, x, dy, dx, saved, scratch);
+}
+
+}  // namespace conclave::moe

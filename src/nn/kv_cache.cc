@@ -1,0 +1,28 @@
+#include "nn/kv_cache.h"
+
+namespace conclave::nn {
+namespace {
+
+std::int64_t round_up(std::int64_t n) {
+  return (n + ops::kKeyBlock - 1) / ops::kKeyBlock * ops::kKeyBlock;
+}
+
+}  // namespace
+
+KvCache::KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity)
+    : capacity_(round_up(capacity)),
+      layer_elements_(capacity_ * n_kv_heads * head_dim),
+      keys_(DType::kF32, {n_layers, layer_elements_}),
+      values_(DType::kF32, {n_layers, layer_elements_}) {}
+
+ops::KvView KvCache::layer(int layer) const {
+  return {keys_.span<float>().data() + layer * layer_elements_,
+          values_.span<float>().data() + layer * layer_elements_, capacity_};
+}
+
+std::int64_t KvCache::bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity) {
+  return 2 * static_cast<std::int64_t>(sizeof(float)) * n_layers * n_kv_heads * head_dim *
+         round_up(capacity);
+}
+
+}  // namespace conclave::nn

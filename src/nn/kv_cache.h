@@ -1,0 +1,31 @@
+// Keys and values of one sequence, all layers, in the layout of ops/attention.h. Training uses the
+// same cache for the sequences of its batch: there it is the saved activation.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/attention.h"
+#include "tensor/tensor.h"
+
+namespace conclave::nn {
+
+class KvCache {
+ public:
+  // Room for `capacity` positions; throws Error(kOutOfMemory).
+  KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity);
+
+  // Positions that a view can hold: capacity rounded up to whole key blocks.
+  std::int64_t capacity() const { return capacity_; }
+  ops::KvView layer(int layer) const;
+
+  // Bytes that a cache of this size takes.
+  static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity);
+
+ private:
+  std::int64_t capacity_;
+  std::int64_t layer_elements_;  // of keys, and as many of values
+  Tensor keys_;
+  Tensor values_;
+};
+
+}  // namespace conclave::nn

@@ -1,0 +1,113 @@
+// A decoder model: embedding, blocks, final norm, output head. The one definition that training,
+// prefill and decoding run. Shape letters: T tokens, D width, V vocabulary, L layers.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "nn/block.h"
+#include "nn/config.h"
+#include "tensor/parameters.h"
+
+namespace conclave::nn {
+
+// Sees every routing decision as it is made: statistics, inspection, traces.
+using RoutingObserver =
+    std::function<void(int layer, const moe::RoutingDecision&, const moe::DispatchPlan&)>;
+
+struct ForwardOptions {
+  bool training = false;         // router noise and capacity as in training
+  Rng rng{0};                    // randomness of this pass
+  moe::LossCoefficients losses;  // of the whole pass; training only
+  RoutingObserver observer;      // may be empty
+};
+
+// Activations of a forward pass. Training keeps one block per layer (or only the blocks' inputs,
+// where they are to be recomputed); inference shares one.
+struct Activations {
+  bool keep = false;       // for a backward pass
+  bool recompute = false;  // keep only the blocks' inputs and run each block again in backward
+  std::vector<BlockSaved> blocks;
+  std::vector<FloatMatrix> inputs;  // [T, D] of each block, with recompute
+  FloatMatrix x;                    // [T, D] residual stream after the last block
+  FloatMatrix rstd;                 // [T, 1] of the final norm
+  FloatMatrix out;                  // [T, D] after the final norm
+  std::vector<std::int32_t> positions_T;
+  std::vector<moe::AuxiliaryLosses> losses_L;
+};
+
+class Transformer {
+ public:
+  // Checks the configuration and lists the weights; no memory is taken for them yet.
+  explicit Transformer(TransformerConfig config);
+
+  const TransformerConfig& config() const { return config_; }
+  const std::vector<ParamSpec>& specs() const { return parameters_.specs(); }
+
+  // Training: f32 masters and gradients in flat arrays, packed copies in `compute` type beside
+  // them. Call repack after every change of the masters.
+  void load_for_training(ops::Context& context, WeightSource& source, DType compute);
+  void repack(ops::Context& context);
+  ParameterSet& parameters() { return parameters_; }
+  const ParameterSet& parameters() const { return parameters_; }
+
+  // Inference: packed weights only, one copy.
+  void load_for_inference(ops::Context& context, WeightSource& source, DType compute);
+
+  moe::ExpertStore& store() { return *store_; }
+  // The selection bias of a layer's router, [E]; training only, empty where it has none.
+  std::span<float> expert_bias(int layer);
+
+  // Hidden states after the final norm -> activations.out [T, D].
+  void forward(ops::Context& context, const Batch& batch, const ForwardOptions& options,
+               Activations& activations);
+  // logits[rows, V] of any rows of hidden states.
+  void logits(ops::Context& context, MatrixView<const float> hidden, MatrixView<float> out) const;
+  // d_out[T, D] is the gradient of activations.out; every weight's gradient accumulates. The
+  // options must be those of the forward pass.
+  void backward(ops::Context& context, const Batch& batch, const ForwardOptions& options,
+                Activations& activations, MatrixView<float> d_out);
+
+  // The output head (the embedding's transpose where they are tied).
+  const ops::Linear& head() const { return head_; }
+
+  std::unique_ptr<KvCache> new_cache(std::int64_t capacity) const;
+  // Bytes of packed weights (and of masters and gradients, in training).
+  std::int64_t weight_bytes() const;
+
+ private:
+  struct LinearPlace {  // which weights a linear map is made of
+    ops::Linear* linear;
+    int first;
+    int n_parts;
+    bool full_precision;  // routers multiply in f32 whatever the compute type
+  };
+  struct VectorPlace {
+    VectorWeight* weight;
+    int index;
+  };
+
+  void declare();
+  void declare_layer(int layer);
+  void place(ops::Linear& linear, int first, int n_parts, bool full_precision = false);
+  BlockContext block_context(ops::Context& context, const Batch& batch,
+                             const ForwardOptions& options, const Activations& activations);
+  void build_rope();
+
+  TransformerConfig config_;
+  ParameterSet parameters_;
+  std::unique_ptr<moe::ExpertStore> store_;
+  std::vector<BlockWeights> blocks_;
+  VectorWeight final_norm_;
+  MatrixView<const float> embedding_;
+  ops::Linear head_;
+  std::vector<LinearPlace> linears_;
+  std::vector<VectorPlace> vectors_;
+  std::vector<int> bias_index_L_;
+  std::vector<Tensor> owned_;  // norms, biases and the embedding, in inference
+  std::vector<float> rope_cos_sin_;
+  ops::RopeTable rope_;
+};
+
+}  // namespace conclave::nn

@@ -1,0 +1,91 @@
+#include "tensor/parameters.h"
+
+namespace conclave {
+namespace {
+
+const char* role_name(Role role) {
+  switch (role) {
+    case Role::kEmbedding:
+      return "embedding";
+    case Role::kAttnNorm:
+      return "attention norm";
+    case Role::kQuery:
+      return "query";
+    case Role::kKey:
+      return "key";
+    case Role::kValue:
+      return "value";
+    case Role::kAttnOut:
+      return "attention output";
+    case Role::kFfnNorm:
+      return "ffn norm";
+    case Role::kRouter:
+      return "router";
+    case Role::kRouterNoise:
+      return "router noise";
+    case Role::kExpertBias:
+      return "expert bias";
+    case Role::kExpertGate:
+      return "w_gate";
+    case Role::kExpertUp:
+      return "w_up";
+    case Role::kExpertDown:
+      return "w_down";
+    case Role::kSharedGate:
+      return "shared w_gate";
+    case Role::kSharedUp:
+      return "shared w_up";
+    case Role::kSharedDown:
+      return "shared w_down";
+    case Role::kFinalNorm:
+      return "final norm";
+    case Role::kHead:
+      return "output head";
+  }
+  return "weight";
+}
+
+// A weight as a matrix: its last dimension is a row.
+std::int64_t columns(const Shape& shape) { return shape[shape.rank() - 1]; }
+
+}  // namespace
+
+std::string describe(const ParamId& id) {
+  std::string text;
+  if (id.layer >= 0) text += fmt::format("layer {}, ", id.layer);
+  if (id.expert >= 0) text += fmt::format("expert {}, ", id.expert);
+  return text + role_name(id.role);
+}
+
+int ParameterSet::add(ParamId id, Shape shape, bool decay, bool trained) {
+  CONCLAVE_CHECK(!allocated(), "weights are declared before they are allocated");
+  specs_.push_back({id, shape, decay, trained, count_});
+  count_ += shape.count();
+  return static_cast<int>(specs_.size()) - 1;
+}
+
+void ParameterSet::allocate(bool with_gradients) {
+  values_ = Tensor(DType::kF32, {count_});
+  if (with_gradients) gradients_ = Tensor(DType::kF32, {count_});
+}
+
+MatrixView<float> ParameterSet::view(const Tensor& flat, int index, int n_parts) const {
+  const ParamSpec& first = specs_[static_cast<std::size_t>(index)];
+  const std::int64_t cols = columns(first.shape);
+  std::int64_t rows = 0;
+  for (int part = 0; part < n_parts; ++part) {
+    const ParamSpec& spec = specs_[static_cast<std::size_t>(index + part)];
+    CONCLAVE_CHECK(columns(spec.shape) == cols, "stacked weights must have equal columns");
+    rows += spec.shape.count() / cols;
+  }
+  return {flat.span<float>().data() + first.offset, rows, cols};
+}
+
+MatrixView<float> ParameterSet::value(int index, int n_parts) const {
+  return view(values_, index, n_parts);
+}
+MatrixView<float> ParameterSet::gradient(int index, int n_parts) const {
+  return view(gradients_, index, n_parts);
+}
+
+}  // namespace conclave
