@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Tests of the scripts that check the tree: each rule must find what it forbids, and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
+SCRIPTS = os.path.join(ROOT, "scripts")
+
+CMAKE = """
+    conclave_layer(base)
+    conclave_layer(tensor DEPS conclave_base)
+    conclave_layer(moe DEPS conclave_tensor)
+    conclave_layer(io DEPS conclave_tensor)
+    conclave_layer(text DEPS conclave_tensor)
+    conclave_layer(models DEPS conclave_moe conclave_io)
+"""
+
+
+def write(root, path, text):
+    target = os.path.join(root, path)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open(target, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+class CheckLayers(unittest.TestCase):
+    def check(self, files):
+        """Runs the check over a small tree; returns (exit status, findings as 'path:line')."""
+        with tempfile.TemporaryDirectory() as root:
+            write(root, "CMakeLists.txt", textwrap.dedent(CMAKE))
+            write(root, "src/base/error.h", "// errors\n")
+            write(root, "src/moe/router.h", "// routers\n")
+            write(root, "src/text/bpe.h", "// bpe\n")
+            for path, text in files.items():
+                write(root, path, text)
+            done = subprocess.run(
+                [sys.executable, os.path.join(SCRIPTS, "check_layers.py"), "--root", root],
+                capture_output=True, text=True)
+        places = [":".join(line.split(":")[:2]) for line in done.stdout.splitlines()[:-1]]
+        return done.returncode, places, done.stdout
+
+    def assert_clean(self, files):
+        status, places, output = self.check(files)
+        self.assertEqual((status, places), (0, []), output)
+
+    def assert_found(self, files, *expected):
+        status, places, output = self.check(files)
+        self.assertEqual((status, places), (1, list(expected)), output)
+
+    def test_including_what_comes_before_is_allowed(self):
+        self.assert_clean({"src/moe/a.cc": '#include "moe/router.h"\n#include "base/error.h"\n'
+                                           "#include <sys/mman.h>\n#include <fmt/core.h>\n"})
+
+    def test_including_what_comes_after_is_found(self):
+        self.assert_found({"src/base/a.cc": '#include "base/error.h"\n\n#include "moe/router.h"\n'},
+                          "src/base/a.cc:3")
+
+    def test_including_a_sibling_is_found(self):
+        self.assert_found({"src/io/a.h": '#include "text/bpe.h"\n'}, "src/io/a.h:1")
+
+    def test_an_include_without_a_declared_dependency_is_found(self):
+        self.assert_found({"src/io/a.h": '#include "moe/router.h"\n'}, "src/io/a.h:1")
+
+    def test_angle_brackets_do_not_hide_an_include(self):
+        self.assert_found({"src/base/a.h": "#include <moe/router.h>\n"}, "src/base/a.h:1")
+
+    def test_a_relative_or_missing_file_is_found(self):
+        self.assert_found({"src/moe/a.cc": '#include "router.h"\n#include "moe/gone.h"\n'
+                                           '#include "../base/error.h"\n'},
+                          "src/moe/a.cc:1", "src/moe/a.cc:2", "src/moe/a.cc:3")
+
+    def test_an_include_in_a_comment_is_no_include(self):
+        self.assert_clean({"src/base/a.h": '// see\n/*\n#include "moe/router.h"\n*/\n'})
+
+    def test_the_installed_api_stands_alone(self):
+        self.assert_clean({"include/conclave/a.h": "#include <conclave/b.h>\n#include <vector>\n"})
+        self.assert_found({"include/conclave/a.h": '#include "base/error.h"\n'},
+                          "include/conclave/a.h:1")
+
+    def test_an_unknown_folder_is_found(self):
+        self.assert_found({"src/misc/a.h": '#include "base/error.h"\n'}, "src/misc/a.h:1")
+
+    def test_architectures_are_named_only_in_models(self):
+        self.assert_clean({"src/models/mixtral.cc": 'const char* kName = "mixtral";\n',
+                           "src/moe/b.cc": "// as in Mixtral, 2024\nint experts = 1'000;\n",
+                           "src/moe/b_test.cc": 'const char* kFile = "olmoe.json";\n',
+                           "src/text/c.cc": 'const char* kBpe = "llama-bpe";\n'})
+        self.assert_found({"src/moe/a.cc": "int x = 0;\nbool is_qwen3 = false;\n"}, "src/moe/a.cc:2")
+        self.assert_found({"src/moe/a.cc": 'auto n = "gpt_oss";\n'}, "src/moe/a.cc:1")
+        self.assert_found({"src/text/a.cc": "int LlamaTokenizer();\n"}, "src/text/a.cc:1")
+        self.assert_found({"src/moe/a.cc": "int a = 1'000; int jamba = 2'000;\n"}, "src/moe/a.cc:1")
+
+    def test_long_files_and_other_alphabets_are_found(self):
+        self.assert_clean({"src/base/a.h": "//\n" * 800})
+        self.assert_found({"src/base/a.h": "//\n" * 801}, "src/base/a.h:801")
+        self.assert_found({"src/base/a.h": "// one\n// d\u00e9j\u00e0\n"}, "src/base/a.h:2")
+
+
+class CheckIsa(unittest.TestCase):
+    def check(self, source):
+        """Compiles `source` as kernel_avx512.cc and checks a build that holds only that."""
+        with tempfile.TemporaryDirectory() as build:
+            write(build, "kernel_avx512.cc", source)
+            command = "c++ -std=c++20 -O1 -fno-inline -o kernel_avx512.cc.o -c kernel_avx512.cc"
+            write(build, "compile_commands.json", json.dumps([{"command": command}]))
+            try:
+                subprocess.run(command.split(), cwd=build, check=True)
+            except FileNotFoundError:
+                self.skipTest("no C++ compiler named c++")
+            done = subprocess.run([sys.executable, os.path.join(SCRIPTS, "check_isa.py"), build],
+                                  capture_output=True, text=True)
+            if done.returncode == 77:
+                self.skipTest(done.stdout.strip())
+            return done.returncode, done.stdout
+
+    def test_a_shared_inline_function_is_found(self):
+        status, output = self.check("inline int shared(int x) { return x * x; }\n"
+                                    "int kernel_avx512(int x) { return shared(x); }\n")
+        self.assertEqual(status, 1, output)
+        self.assertIn("shared(int)", output)
+
+    def test_own_namespace_and_local_functions_are_clean(self):
+        status, output = self.check("namespace avx512 { inline int own(int x) { return x * x; } }\n"
+                                    "namespace { template <int N> int local(int x) { return x + N; } }\n"
+                                    "int kernel(int x) { return avx512::own(x) + local<3>(x); }\n")
+        self.assertEqual(status, 0, output)
+
+    def test_the_namespace_of_another_instruction_set_is_found(self):
+        status, output = self.check("namespace avx2 { inline int other(int x) { return x * x; } }\n"
+                                    "int kernel(int x) { return avx2::other(x); }\n")
+        self.assertEqual(status, 1, output)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
