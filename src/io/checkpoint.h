@@ -76,7 +76,8 @@ class TrainingState {
   std::map<std::string, Entry> arrays_;
 };
 
-// A saved TrainingState, checked when opened: Error(kBadFile) names the array that is damaged.
+// A saved TrainingState. Names, shapes and strings are checked when it is opened, an array when it
+// is read: Error(kBadFile) names the one that is damaged.
 class TrainingStateReader {
  public:
   explicit TrainingStateReader(const std::string& path);

@@ -27,6 +27,9 @@ nlohmann::json parse_json(std::string_view text, const std::string& file_name,
 // Throws also what sys::read_file throws.
 nlohmann::json read_json_file(const std::string& path, const JsonLimits& limits = {});
 
+// `text` as a JSON string with its quotes. Throws Error(kInvalidArgument) where it is not UTF-8.
+std::string json_quote(std::string_view text);
+
 // An object of a document, seen through typed getters. A key that is null counts as absent. Views
 // borrow the document; sub-objects are views too. All errors are Error(kBadFile):
 // "config.json: key 'num_local_experts': found -3, expected an integer from 1 to 65536".

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -64,15 +65,14 @@ class Recipe {
     RecipeValue value;
     std::string origin;
   };
-  void assign(const std::string& key, const RecipeValue& value, const std::string& origin);
+  // `where` is "FILE:LINE" or "--set"; no value stands for a type that recipes do not have.
+  void assign(const RecipeKey& row, std::optional<RecipeValue> value, const std::string& where);
   const RecipeKey* find_key(std::string_view key) const;
+  const RecipeKey& known_key(std::string_view key, const std::string& where) const;
   const Slot& slot(std::string_view key) const;
 
   std::vector<RecipeKey> table_;
   std::map<std::string, Slot, std::less<>> slots_;
 };
-
-// Of `names`, the one nearest to `name` by edit distance, or "" where none is near.
-std::string nearest_name(std::string_view name, const std::vector<std::string>& names);
 
 }  // namespace conclave::io

@@ -62,6 +62,9 @@ class TensorSource {
   // __metadata__ of all files, the first file's value where several have a key.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
+  // Tensors that the index does not list: passed over, but worth a word to the user.
+  const std::vector<std::string>& unexpected() const { return unexpected_; }
+
   // The tensor as f32, row by row into `out` (expected: count() elements, contiguous; or a matrix
   // of rows x cols = product of the leading dimensions x last dimension). Any stored float type.
   // Throws Error(kNotFound) where it is missing, Error(kBadFile) where the shape differs (both are
@@ -79,12 +82,13 @@ class TensorSource {
 
  private:
   void open_index(const std::string& directory, const std::string& index_path);
-  void add_file(const std::string& path);
+  void add_file(const std::string& path, const std::map<std::string, std::string>* weight_map);
 
   std::string path_;
   std::vector<sys::File> files_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
+  std::vector<std::string> unexpected_;
 };
 
 // One tensor to be written. What it points to must live until the file is written.

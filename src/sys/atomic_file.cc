@@ -58,12 +58,30 @@ ssize_t FileOps::write(int fd, const void* data, std::size_t bytes) {
 int FileOps::fsync(int fd) { return ::fsync(fd); }
 int FileOps::close(int fd) { return ::close(fd); }
 int FileOps::rename(const char* from, const char* to) { return ::rename(from, to); }
+int FileOps::exchange(const char* one, const char* other) {
+  return ::renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
+}
 int FileOps::unlink(const char* path) { return ::unlink(path); }
 int FileOps::mkdir(const char* path, mode_t mode) { return ::mkdir(path, mode); }
 
 FileOps& real_file_ops() {
   static FileOps ops;
   return ops;
+}
+
+DirectoryLock::DirectoryLock(const std::string& directory, std::string_view purpose) {
+  fd_ = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd_ < 0) fail(ErrorKind::kIo, "{}: cannot open: {}", directory, reason(errno));
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(fd_);
+    fd_ = -1;
+    fail(ErrorKind::kIo, "{}: another process is {} there; wait for it or choose another directory",
+         directory, purpose);
+  }
+}
+
+DirectoryLock::~DirectoryLock() {
+  if (fd_ >= 0) ::close(fd_);
 }
 
 bool is_temporary_name(std::string_view name) {

@@ -27,6 +27,9 @@ class FileOps {
   virtual int fsync(int fd);
   virtual int close(int fd);
   virtual int rename(const char* from, const char* to);
+  // Swaps two names in one step (renameat2 with RENAME_EXCHANGE); EINVAL or ENOSYS where the file
+  // system cannot.
+  virtual int exchange(const char* one, const char* other);
   virtual int unlink(const char* path);
   virtual int mkdir(const char* path, mode_t mode);
 };
@@ -114,6 +117,20 @@ void write_file_atomically(const std::string& path, std::span<const std::byte> c
                            FileOps& ops = real_file_ops());
 void write_file_atomically(const std::string& path, const std::function<void(AtomicFile&)>& write,
                            FileOps& ops = real_file_ops());
+
+// Locks a directory for one process (flock) until destruction; the system frees it when the process
+// dies. Throws Error(kIo) where another holds it, saying `purpose`. A file system without locks
+// gives none, silently.
+class DirectoryLock {
+ public:
+  DirectoryLock(const std::string& directory, std::string_view purpose);
+  ~DirectoryLock();
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
 
 // True for the names that AtomicFile gives its temporary files ("." name ".tmp-" pid "-" number).
 bool is_temporary_name(std::string_view name);
