@@ -2,7 +2,8 @@
 // and adds coefficient * gradient (+=) where a gradient pointer is given; null computes the value
 // alone. Means and counts are over the tokens of the batch, as the router wanted them (before any
 // capacity). Sums run in token order on one thread; T = 0 gives 0 and no gradient.
-// A decision that has no scores, or that is balanced by construction, gives 0 and no gradient.
+// A decision that has no scores (hash), or that is balanced by construction (expert choice), gives
+// 0 and no gradient in all of them but the z-loss. Non-finite scores give a non-finite value.
 //
 // Shape letters: T tokens, E experts, K experts per token, S sequences.
 #pragma once
@@ -59,9 +60,9 @@ double importance_loss(const RoutingDecisionOf<Real>& decision, double coefficie
 // Load_e = sum_t Phi((z_te - threshold_te) / sigma_te). 0 without noise, and where K = E.
 // `config` and `input` are those of router_forward.
 template <class Real>
-double noisy_load_loss(const RouterConfig& config, const RouterInputOf<Real>& input,
-                       const RoutingDecisionOf<Real>& decision, double coefficient,
-                       Real* d_logits_TE, Real* d_noise_logits_TE);
+double noisy_load_loss(ops::Context& context, const RouterConfig& config,
+                       const RouterInputOf<Real>& input, const RoutingDecisionOf<Real>& decision,
+                       double coefficient, Real* d_logits_TE, Real* d_noise_logits_TE);
 
 // Balance without a loss (Wang et al. 2024, algorithm 1): bias_e += rate * sign(mean - count_e),
 // after an optimiser step, from the counts of the whole step. `centre` takes the mean of the

@@ -11,6 +11,8 @@
 // Shape letters: T tokens, D model width, N routed rows, K slots per token.
 #pragma once
 
+#include <type_traits>
+
 #include "moe/routing.h"
 #include "ops/context.h"
 #include "tensor/tensor.h"
@@ -19,26 +21,29 @@ namespace conclave::moe {
 
 enum class Write { kAssign, kAdd };
 
+// An input: Real is deduced from the outputs, so that a MatrixView<Real> converts.
 template <class Real>
-void permute_forward(ops::Context& context, MatrixView<const Real> x_TD, const DispatchPlan& plan,
+using ConstView = std::type_identity_t<MatrixView<const Real>>;
+
+template <class Real>
+void permute_forward(ops::Context& context, ConstView<Real> x_TD, const DispatchPlan& plan,
                      MatrixView<Real> x_ND);
 
 // d_x_TD[t] (=, or += ) the sum of its rows in slot order; 0 for a token without rows.
 template <class Real>
-void permute_backward(ops::Context& context, MatrixView<const Real> d_x_ND,
-                      const DispatchPlan& plan, MatrixView<Real> d_x_TD, Write write);
+void permute_backward(ops::Context& context, ConstView<Real> d_x_ND, const DispatchPlan& plan,
+                      MatrixView<Real> d_x_TD, Write write);
 
 template <class Real>
-void unpermute_forward(ops::Context& context, MatrixView<const Real> y_ND, const DispatchPlan& plan,
+void unpermute_forward(ops::Context& context, ConstView<Real> y_ND, const DispatchPlan& plan,
                        const RoutingDecisionOf<Real>& decision, MatrixView<Real> y_TD, Write write);
 
 // d_y_ND[n] = w_n d_y_TD[token of n]; d_topk_weights_TK[slot] = <d_y_TD[t], y_ND[row of slot]>, 0
 // where the slot has no row. Both are assigned. y_ND is the forward pass' input; d_y_ND may be the
 // same memory as y_ND.
 template <class Real>
-void unpermute_backward(ops::Context& context, MatrixView<const Real> d_y_TD,
-                        MatrixView<const Real> y_ND, const DispatchPlan& plan,
-                        const RoutingDecisionOf<Real>& decision, MatrixView<Real> d_y_ND,
-                        Real* d_topk_weights_TK);
+void unpermute_backward(ops::Context& context, ConstView<Real> d_y_TD, ConstView<Real> y_ND,
+                        const DispatchPlan& plan, const RoutingDecisionOf<Real>& decision,
+                        MatrixView<Real> d_y_ND, Real* d_topk_weights_TK);
 
 }  // namespace conclave::moe

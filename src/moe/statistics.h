@@ -68,8 +68,10 @@ class RoutingStatistics {
   std::vector<std::int64_t> pairs_;  // E * (E - 1) / 2
 };
 
-// One statistics object a layer, in layer order. {"schema": "conclave.routing/1", "layers": [...]};
-// the co-activation matrix is written where with_coactivation is set.
+// One statistics object a layer, in layer order; layers that counted nothing yet or have no router
+// (n_experts() == 0) are left out, and the others keep their number. {"schema":
+// "conclave.routing/1", "layers": [...]}; the co-activation matrix is written where
+// with_coactivation is set.
 std::string statistics_json(std::span<const RoutingStatistics> layers, bool with_coactivation);
 // The same in Prometheus' text format, with labels layer and expert.
 std::string statistics_prometheus(std::span<const RoutingStatistics> layers);
