@@ -155,7 +155,7 @@ void sync_path(const std::string& path, FileOps& ops) {
     result = ops.fsync(fd);
   } while (result != 0 && errno == EINTR);
   const int error_number = errno;
-  ops.close(fd);
+  ::close(fd);  // was opened for reading: nothing can be lost
   // Some file systems cannot flush a directory; they answer EINVAL.
   if (result != 0 && !(error_number == EINVAL && directory_exists(path))) {
     fail(ErrorKind::kIo, "{}: cannot flush to the disk: {}", path, reason(error_number));
