@@ -111,7 +111,7 @@ struct TensorToWrite {
 
 struct SafetensorsOptions {
   // Written beside "format": "pt", which transformers asks for.
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> metadata = {};
   sys::FileOps* ops = nullptr;  // null: the real ones
 };
 
