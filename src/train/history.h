@@ -30,6 +30,7 @@ class History {
   // Opens `path`, keeping entries up to step `keep_until` and dropping the rest. Throws Error(kIo).
   History(std::string path, std::int64_t keep_until);
   void add(HistoryEntry entry);
+  void replace_last(HistoryEntry entry) { entries_.back() = std::move(entry); }
   const std::vector<HistoryEntry>& entries() const { return entries_; }
   // Writes what is new. Called now and then, not for each entry.
   void flush();

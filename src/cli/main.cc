@@ -1,0 +1,58 @@
+// conclave: the command line. One verb a file; this one collects them and turns errors into a line
+// on stderr and an exit code (0 fine, 1 error, 2 wrong usage, 130 interrupted).
+
+#include <cstdio>
+#include <new>
+
+#include "base/error.h"
+#include "cli/verbs.h"
+#include "sys/cpu.h"
+
+namespace {
+
+int run(int argc, char** argv) {
+  using namespace conclave;
+  CLI::App app{
+      "Conclave: train, inspect and run mixture-of-experts models on the computer you have.",
+      "conclave"};
+  app.set_version_flag("--version", std::string("conclave ") + CONCLAVE_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.footer(
+      "Examples:\n"
+      "  conclave train recipes/demo.toml --out my-model\n"
+      "  conclave run my-model --prompt \"Once upon a time\"\n"
+      "  conclave inspect my-model --data french=fr.txt --data code=main.c --out report.html\n"
+      "Help of a verb: conclave VERB --help");
+  cli::add_train(app);
+  cli::add_run(app);
+  cli::add_eval(app);
+  cli::add_inspect(app);
+  cli::add_info(app);
+  cli::add_logits(app);
+  cli::add_tokenize(app);
+  cli::add_completion(app);
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : cli::kExitUsage;
+  } catch (const cli::Exit& exit) {
+    return exit.code;
+  } catch (const Error& error) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "conclave: %s: %s\n", error_kind_name(error.kind()), error.what());
+    return error.kind() == ErrorKind::kInterrupted ? cli::kExitInterrupted : cli::kExitError;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "conclave: out of memory\n");
+    return cli::kExitError;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "conclave: %s\n", error.what());
+    return cli::kExitError;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run(argc, argv); }

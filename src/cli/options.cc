@@ -1,0 +1,40 @@
+#include <filesystem>
+
+#include "base/error.h"
+#include "cli/verbs.h"
+#include "models/model_files.h"
+#include "sys/thread_pool.h"
+
+namespace conclave::cli {
+
+void MachineOptions::add_to(CLI::App& command, bool with_dtype) {
+  command.add_option("--threads", threads, "threads (default: one a physical core)")
+      ->check(CLI::Range(0, 4096));
+  if (with_dtype) {
+    command.add_option("--dtype", dtype, "type of the matrix products: auto, f32, bf16")
+        ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+        ->capture_default_str();
+  }
+}
+
+int MachineOptions::thread_count() const {
+  return threads > 0 ? threads : sys::default_thread_count();
+}
+
+DType MachineOptions::compute(const std::string& model_directory) const {
+  if (dtype == "f32") return DType::kF32;
+  if (dtype == "bf16") return DType::kBF16;
+  const models::FileWeights weights(model_directory, models::read_config(model_directory));
+  return weights.stored_type() == "F32" ? DType::kF32 : DType::kBF16;
+}
+
+LabelledPath parse_labelled_path(const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == std::string::npos) return {std::filesystem::path(text).filename().string(), text};
+  if (equals == 0 || equals + 1 == text.size()) {
+    fail(ErrorKind::kInvalidArgument, "'{}': expected LABEL=FILE", text);
+  }
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+}  // namespace conclave::cli

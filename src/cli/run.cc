@@ -1,0 +1,110 @@
+// conclave run: a prompt, a continuation, streamed.
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/verbs.h"
+#include "infer/session.h"
+#include "sys/interrupt.h"
+
+namespace conclave::cli {
+namespace {
+
+struct Options {
+  std::string model, prompt;
+  infer::GenerateOptions generate;
+  bool json = false, stats = false;
+  MachineOptions machine;
+};
+
+nlohmann::json to_json(const Options& options, const infer::Generation& g,
+                       infer::Session& session) {
+  const auto rate = [](double n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
+  nlohmann::json routing =
+      nlohmann::json::parse(moe::statistics_json(session.routing(), /*with_coactivation=*/false));
+  return {
+      {"prompt", options.prompt},
+      {"text", g.text},
+      {"ids", g.ids},
+      {"finish_reason", infer::finish_reason_name(g.finish)},
+      {"prompt_tokens", g.prompt_tokens},
+      {"generated_tokens", g.ids.size()},
+      {"prefill_tokens_per_second", rate(static_cast<double>(g.prompt_tokens), g.prefill_seconds)},
+      {"decode_tokens_per_second", rate(static_cast<double>(g.ids.size()), g.decode_seconds)},
+      {"routing", routing}};
+}
+
+void run_model(Options& options) {
+  if (options.prompt == "-") {
+    options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+  }
+  const sys::InterruptGuard guard;
+  ops::Context context(options.machine.thread_count());
+  infer::Session session(context, options.model, options.machine.compute(options.model));
+  const bool stream = !options.json;
+  if (stream) std::fputs(options.prompt.c_str(), stdout);
+  const infer::Generation g =
+      session.generate(options.prompt, options.generate, [&](const std::string& piece) {
+        if (stream) {
+          std::fputs(piece.c_str(), stdout);
+          std::fflush(stdout);
+        }
+        return !sys::interrupted();
+      });
+  if (stream) {
+    std::fputc('\n', stdout);
+  } else {
+    std::printf("%s\n", to_json(options, g, session)
+                            .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
+                            .c_str());
+  }
+  if (options.stats) {
+    std::fprintf(
+        stderr, "prompt: %lld tokens in %.2f s; answer: %zu tokens in %.2f s (%.1f a second)\n",
+        static_cast<long long>(g.prompt_tokens), g.prefill_seconds, g.ids.size(), g.decode_seconds,
+        static_cast<double>(g.ids.size()) / std::max(1e-9, g.decode_seconds));
+  }
+  if (sys::interrupted()) throw Exit{kExitInterrupted};
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  infer::SamplingOptions& s = o->generate.sampling;
+  CLI::App* command = app.add_subcommand("run", "continue a prompt, streaming tokens");
+  command->add_option("MODEL", o->model, "model directory")->required();
+  command->add_option("-p,--prompt", o->prompt, "text to continue; - reads standard input");
+  command->add_option("-n,--max-tokens", o->generate.max_tokens, "longest answer, in tokens")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
+      ->capture_default_str();
+  command->add_option("--temperature", s.temperature, "0 always takes the most probable token")
+      ->capture_default_str();
+  command->add_option("--top-k", s.top_k, "choose among the k best, 0: all")->capture_default_str();
+  command->add_option("--top-p", s.top_p, "choose among the best that have this mass")
+      ->capture_default_str();
+  command->add_option("--min-p", s.min_p, "drop tokens below this share of the best")
+      ->capture_default_str();
+  command->add_option("--repeat-penalty", s.repeat_penalty, "above 1 avoids repetition")
+      ->capture_default_str();
+  command->add_option("--presence-penalty", s.presence_penalty, "subtracted from seen tokens");
+  command->add_option("--frequency-penalty", s.frequency_penalty, "subtracted each time seen");
+  command->add_option("--seed", s.seed, "of the random choices")->capture_default_str();
+  command->add_option("--stop", o->generate.stop, "text that ends the answer, repeated");
+  command->add_flag("--ignore-eos", o->generate.ignore_eos, "do not stop at the end-of-text token");
+  command->add_flag("--json", o->json, "print one JSON object with text, ids, speed and routing");
+  command->add_flag("--stats", o->stats, "print speed to standard error");
+  o->machine.add_to(*command);
+  command->footer(
+      "Examples:\n"
+      "  conclave run my-model --prompt \"It was a dark\" --max-tokens 100\n"
+      "  conclave run my-model -p \"def main\" --temperature 0 --stop \"\\n\\n\"\n"
+      "  echo \"Dear Sir\" | conclave run my-model -p - --json");
+  command->callback([o] { run_model(*o); });
+}
+
+}  // namespace conclave::cli

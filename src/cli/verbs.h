@@ -1,0 +1,50 @@
+// One function a verb: it adds a subcommand whose callback does the work and throws Error.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+
+namespace conclave::cli {
+
+void add_train(CLI::App& app);
+void add_run(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_info(CLI::App& app);
+void add_logits(CLI::App& app);
+void add_tokenize(CLI::App& app);
+void add_completion(CLI::App& app);
+
+// Exit codes of the program.
+inline constexpr int kExitError = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;
+
+// Thrown by a verb that ends early on purpose, with the code to exit with and nothing to print.
+struct Exit {
+  int code;
+};
+
+// Options that several verbs share.
+struct MachineOptions {
+  int threads = 0;             // 0: one a physical core
+  std::string dtype = "auto";  // auto, f32, bf16
+
+  void add_to(CLI::App& command, bool with_dtype = true);
+  int thread_count() const;
+  // "auto" is what the model's files hold: f32 for f32 weights, else bf16.
+  DType compute(const std::string& model_directory) const;
+};
+
+// "LABEL=FILE", repeated or listed; a bare FILE is labelled with its name.
+struct LabelledPath {
+  std::string label;
+  std::string path;
+};
+LabelledPath parse_labelled_path(const std::string& text);
+
+}  // namespace conclave::cli
