@@ -136,7 +136,8 @@ AuxiliaryLosses auxiliary_losses(ops::Context& context, const LayerConfig& confi
   losses.z_loss = z_loss<float>(context, decision, 1.0, nullptr);
   losses.importance = importance_loss<float>(decision, 1.0, nullptr);
   if (routing.losses.load != 0) {
-    losses.load = noisy_load_loss<float>(config.router, input, decision, 1.0, nullptr, nullptr);
+    losses.load =
+        noisy_load_loss<float>(context, config.router, input, decision, 1.0, nullptr, nullptr);
   }
   return losses;
 }
@@ -172,7 +173,7 @@ void router_part_backward(ops::Context& context, const LayerConfig& config,
   router_backward(context, config.router, input, decision, gradients);
   if (c.z_loss != 0) z_loss(context, decision, c.z_loss, d_logits.data);
   if (c.load != 0) {
-    noisy_load_loss(config.router, input, decision, c.load, d_logits.data, d_noise.data);
+    noisy_load_loss(context, config.router, input, decision, c.load, d_logits.data, d_noise.data);
   }
   const bool jitter = jittered(config, routing);
   const MatrixView<const float> seen = jitter ? saved.x_router.view() : x;
