@@ -4,9 +4,13 @@
 
 namespace conclave::kernels {
 
+extern const AdamWKernel kAdamWAvx2, kAdamWAvx512;
+
 std::span<const AdamWKernel> adamw_kernels() {
   static const AdamWKernel kList[] = {
       {sys::Isa::kReference, reference::adamw_step<float>},
+      kAdamWAvx2,
+      kAdamWAvx512,
   };
   return kList;
 }

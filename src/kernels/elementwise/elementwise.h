@@ -1,4 +1,5 @@
-// Sums and checks over plain arrays.
+// Sums, checks and exponentials over plain arrays. What happens to an element does not depend on
+// its place in the array.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,9 @@ struct ElementwiseKernel {
   double (*sum_of_squares)(const float* x, std::int64_t n) noexcept;
   // Whether no element is NaN or infinite.
   bool (*all_finite)(const float* x, std::int64_t n) noexcept;
+  // y = e^x and y = 2^x, to 1e-7 of the result where it is a normal number; x == y is allowed.
+  void (*exp)(const float* x, float* y, std::int64_t n) noexcept;
+  void (*exp2)(const float* x, float* y, std::int64_t n) noexcept;
 };
 
 std::span<const ElementwiseKernel> elementwise_kernels();

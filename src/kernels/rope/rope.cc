@@ -4,9 +4,13 @@
 
 namespace conclave::kernels {
 
+extern const RopeKernel kRopeAvx2, kRopeAvx512;
+
 std::span<const RopeKernel> rope_kernels() {
   static const RopeKernel kList[] = {
       {sys::Isa::kReference, reference::rope_rotate<float>},
+      kRopeAvx2,
+      kRopeAvx512,
   };
   return kList;
 }

@@ -1,0 +1,173 @@
+// Attention forward over a vector type V: online softmax over blocks of 64 keys (Dao et al. 2022,
+// algorithm 1). Scores are kept in powers of two (q is scaled by scale * log2(e)).
+//
+// Blocks are aligned to absolute positions and each row goes through the same operations whatever
+// rows share its tile: a key that the row does not see gets the weight 0, and a block of such keys
+// multiplies by exactly 1 and adds exact zeros.
+#pragma once
+
+#include <math.h>
+
+#include "kernels/attention/attention_tile.h"
+
+namespace conclave::kernels {
+
+template <class V>
+struct AttentionForwardBody {
+  using Tile = AttentionTile<V>;
+  using Vec = typename V::Vec;
+  static constexpr int kLanes = V::kLanes;
+  static constexpr int kRows = Tile::kRows;
+  static constexpr int kKeys = Tile::kKeys;
+
+  // Where things lie in the scratch memory, in floats.
+  struct Layout {
+    Index acc;  // [rows][padded Q]
+    Index sum;  // [rows][kLanes]: partial sums of the weights
+    Index p;    // [kRows][kKeys]: scores, then weights
+    Index v;    // [kKeys][padded Q], where Q is no multiple of kLanes
+    Index q;    // [rows/kRows][Q][kRows]
+    Index top;  // [rows]: the largest score so far
+    Index total;
+
+    Layout(Index tokens, int n_heads, int head_dim) {
+      const Index rows = Tile::round_up(tokens * n_heads, kRows);
+      const Index width = Tile::padded(head_dim);
+      acc = 0;
+      sum = acc + rows * width;
+      p = sum + rows * kLanes;
+      v = p + kRows * kKeys;
+      q = v + (width == head_dim ? 0 : kKeys * width);
+      top = q + rows * head_dim;
+      total = top + rows;
+    }
+  };
+  struct Scratch {
+    float *acc, *sum, *p, *v, *q, *top;
+    Scratch(float* m, const Layout& at)
+        : acc(m + at.acc),
+          sum(m + at.sum),
+          p(m + at.p),
+          v(m + at.v),
+          q(m + at.q),
+          top(m + at.top) {}
+  };
+
+  static std::int64_t scratch_floats(Index tokens, int n_heads, int head_dim) noexcept {
+    return Layout(tokens, n_heads, head_dim).total;
+  }
+
+  static void forward(const AttentionForward& a, float* memory) noexcept {
+    const Scratch s(memory, Layout(a.n_tokens, a.n_heads, a.head_dim));
+    const Index rows = a.n_tokens * a.n_heads;
+    begin_rows(a, s, rows);
+    const Index last = a.first_position + a.n_tokens - 1;
+    const Index first = a.window > 0 ? a.first_position - a.window + 1 : 0;
+    for (Index block = first > 0 ? first / kKeys * kKeys : 0; block <= last; block += kKeys) {
+      const float* values = block_values(a, s, block, last);
+      for (Index row = 0; row < rows; row += kRows) add_block(a, s, row, rows, block, values);
+    }
+    for (Index row = 0; row < rows; ++row) finish_row(a, s, row);
+  }
+
+  static void begin_rows(const AttentionForward& a, const Scratch& s, Index rows) {
+    constexpr float kLog2E = 1.4426950408889634f;
+    for (Index row = 0; row < rows; row += kRows) {
+      const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
+      Tile::pack_columns(a.q, a.q_stride, a.n_heads, a.head_dim, row, count, a.scale * kLog2E,
+                         s.q + row * a.head_dim);
+    }
+    const Index width = Tile::padded(a.head_dim);
+    for (Index i = 0; i < rows * width; i += kLanes) V::store(s.acc + i, V::set(0.f));
+    for (Index row = 0; row < rows; ++row) {
+      V::store(s.sum + row * kLanes, V::set(0.f));
+      s.top[row] = -HUGE_VALF;
+    }
+  }
+
+  // The rows of v from position `block` on, with a stride of padded(Q).
+  static const float* block_values(const AttentionForward& a, const Scratch& s, Index block,
+                                   Index last) {
+    const Index width = Tile::padded(a.head_dim);
+    const float* v = a.v + block * a.head_dim;
+    if (width == a.head_dim) return v;
+    const Index keys = last + 1 - block < kKeys ? last + 1 - block : kKeys;
+    for (Index j = 0; j < keys; ++j) {
+      for (Index d = 0; d < width; d += kLanes) {
+        V::store(s.v + j * width + d, V::load_first(v + j * a.head_dim + d, a.head_dim - d));
+      }
+    }
+    return s.v;
+  }
+
+  // Takes the keys of one block into up to kRows rows.
+  static void add_block(const AttentionForward& a, const Scratch& s, Index row, Index rows,
+                        Index block, const float* values) {
+    const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
+    const Index low = a.first_position + row / a.n_heads;
+    const Index high = a.first_position + (row + count - 1) / a.n_heads;
+    const auto seen = Tile::visible(low, high, a.window, block);
+    if (seen.end <= seen.begin) return;
+    const int begin = seen.begin / kAttentionKeyBlock * kAttentionKeyBlock;
+    const int end = static_cast<int>(Tile::round_up(seen.end, kAttentionKeyBlock));
+    const float* keys = a.k + block * a.head_dim;
+    Tile::with_rows(count, [&]<int R>() {
+      Tile::template scores<R>(a.head_dim, s.q + row * a.head_dim, keys, begin, end, s.p);
+    });
+    float factor[kRows];
+    for (int r = 0; r < count; ++r) {
+      const Index position = a.first_position + (row + r) / a.n_heads;
+      factor[r] = weigh_row(Tile::visible(position, a.window, block), begin, end, s.p + r * kKeys,
+                            s.top + row + r, s.sum + (row + r) * kLanes);
+    }
+    const Index width = Tile::padded(a.head_dim);
+    Tile::template accumulate<kKeys, 1>(count, seen.end - seen.begin, s.p + seen.begin,
+                                        values + seen.begin * width, width, factor,
+                                        s.acc + row * width, width, width);
+  }
+
+  // Scores begin .. end-1 of a row become weights 2^(score - top); returns by what the row's
+  // earlier weights shrink, because the largest score has grown.
+  static float weigh_row(typename Tile::Range seen, int begin, int end, float* p, float* top,
+                         float* sum) {
+    const Vec never = V::set(-HUGE_VALF);
+    Vec high = never;
+    for (int i = begin; i < end; i += kLanes) {
+      const Vec score = V::keep(V::load(p + i), seen.begin - i, seen.end - i, never);
+      V::store(p + i, score);
+      high = V::max(score, high);
+    }
+    const float block_top = V::top(high);
+    const float new_top = block_top > *top ? block_top : *top;
+    // Nothing seen so far: every score is -inf, and must give 0.
+    const Vec shift = V::set(new_top == -HUGE_VALF ? 0.f : new_top);
+    const Vec factor = exp2<V>(V::set(*top) - shift);
+    Vec total = V::load(sum) * factor;
+    for (int i = begin; i < end; i += kLanes) {
+      const Vec weight = exp2<V>(V::load(p + i) - shift);
+      V::store(p + i, weight);
+      total = total + weight;
+    }
+    V::store(sum, total);
+    *top = new_top;
+    return V::first_lane(factor);
+  }
+
+  static void finish_row(const AttentionForward& a, const Scratch& s, Index row) {
+    const Index t = row / a.n_heads;
+    const Index h = row % a.n_heads;
+    const float total = V::sum(V::load(s.sum + row * kLanes));
+    const Vec inverse = V::set(1.f / total);
+    const float* acc = s.acc + row * Tile::padded(a.head_dim);
+    float* out = a.out + t * a.out_stride + h * a.head_dim;
+    for (Index d = 0; d < a.head_dim; d += kLanes) {
+      // + 0 makes one zero of -0 (an underflow) and 0, which an unseen key may have added to it.
+      const Vec value = V::load(acc + d) * inverse + V::set(0.f);
+      V::store_first(out + d, value, a.head_dim - d);
+    }
+    constexpr float kLn2 = 0.69314718055994531f;
+    if (a.lse != nullptr) a.lse[t * a.lse_stride + h] = s.top[row] * kLn2 + ::logf(total);
+  }
+};
+
+}  // namespace conclave::kernels

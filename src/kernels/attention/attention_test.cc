@@ -1,0 +1,280 @@
+#include "kernels/attention/attention.h"
+
+#include <algorithm>
+
+#include "kernels/attention/attention_reference.h"
+#include "kernels/choice.h"
+#include "kernels/simd/kernel_testing.h"
+
+namespace conclave::kernels {
+namespace {
+
+using testing::Guarded;
+using Doubles = std::vector<double>;
+
+struct Case {
+  std::int64_t first_position, n_tokens;
+  int n_heads, head_dim, window;
+  std::int64_t positions() const { return first_position + n_tokens; }
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << c.n_tokens << " tokens from " << c.first_position << ", " << c.n_heads
+             << " heads of " << c.head_dim << ", window " << c.window;
+}
+
+// Keys and values of S positions in the cache's layout; what no query may see is NaN.
+template <class Real>
+struct Cache {
+  std::vector<Real> k, v;
+
+  Cache(const Doubles& keys, const Doubles& values, std::int64_t positions, int dim) {
+    const std::int64_t capacity =
+        (positions + kAttentionKeyBlock - 1) / kAttentionKeyBlock * kAttentionKeyBlock;
+    k.assign(static_cast<std::size_t>(capacity * dim), static_cast<Real>(std::nan("")));
+    v = k;
+    for (std::int64_t j = 0; j < positions; ++j) {
+      for (int d = 0; d < dim; ++d) {
+        const auto from = static_cast<std::size_t>(j * dim + d);
+        const std::int64_t lane = (j / kAttentionKeyBlock * dim + d) * kAttentionKeyBlock;
+        k[static_cast<std::size_t>(lane + j % kAttentionKeyBlock)] = static_cast<Real>(keys[from]);
+        v[from] = static_cast<Real>(values[from]);
+      }
+    }
+  }
+};
+
+struct Inputs {
+  Doubles q, k, v, d_out;
+  explicit Inputs(const Case& c, double scale = 1) {
+    const auto rows = static_cast<std::size_t>(c.n_tokens * c.n_heads * c.head_dim);
+    const auto keys = static_cast<std::size_t>(c.positions() * c.head_dim);
+    q = rounded(testing::random_doubles(1, rows, scale));
+    k = rounded(testing::random_doubles(2, keys));
+    v = rounded(testing::random_doubles(3, keys));
+    d_out = rounded(testing::random_doubles(4, rows));
+  }
+  static Doubles rounded(Doubles x) {
+    for (double& value : x) value = static_cast<float>(value);
+    return x;
+  }
+};
+
+double scale_of(const Case& c) { return 1 / std::sqrt(static_cast<double>(c.head_dim)); }
+
+struct Forward {
+  Doubles out, lse;
+};
+Forward reference_forward(const Case& c, const Inputs& in) {
+  const Cache<double> cache(in.k, in.v, c.positions(), c.head_dim);
+  Forward f{Doubles(in.q.size()), Doubles(static_cast<std::size_t>(c.n_tokens * c.n_heads))};
+  AttentionForwardOf<double> a;
+  a.k = cache.k.data(), a.v = cache.v.data();
+  a.q = in.q.data(), a.q_stride = c.n_heads * c.head_dim;
+  a.out = f.out.data(), a.out_stride = a.q_stride;
+  a.lse = f.lse.data(), a.lse_stride = c.n_heads;
+  a.first_position = c.first_position, a.n_tokens = c.n_tokens;
+  a.n_heads = c.n_heads, a.head_dim = c.head_dim, a.window = c.window, a.scale = scale_of(c);
+  reference::attention_forward<double>(a, nullptr);
+  return f;
+}
+
+struct Gradients {
+  Doubles dq, dk, dv;
+};
+Gradients reference_backward(const Case& c, const Inputs& in, const Forward& f) {
+  const Cache<double> cache(in.k, in.v, c.positions(), c.head_dim);
+  Gradients g{Doubles(in.q.size()), Doubles(in.k.size()), Doubles(in.v.size())};
+  AttentionBackwardOf<double> a;
+  a.k = cache.k.data(), a.v = cache.v.data();
+  const std::int64_t stride = c.n_heads * c.head_dim;
+  a.q = in.q.data(), a.q_stride = stride;
+  a.out = f.out.data(), a.out_stride = stride;
+  a.lse = f.lse.data(), a.lse_stride = c.n_heads;
+  a.d_out = in.d_out.data(), a.d_out_stride = stride;
+  a.dq = g.dq.data(), a.dq_stride = stride;
+  a.dk = g.dk.data(), a.dk_stride = c.head_dim;
+  a.dv = g.dv.data(), a.dv_stride = c.head_dim;
+  a.n_tokens = c.n_tokens, a.n_heads = c.n_heads, a.head_dim = c.head_dim;
+  a.window = c.window, a.scale = scale_of(c);
+  reference::attention_backward<double>(a, nullptr);
+  return g;
+}
+
+// A kernel's scratch is exactly as large as it says, misaligned by nothing but its guards.
+std::vector<float> scratch_of(std::int64_t floats) {
+  return std::vector<float>(static_cast<std::size_t>(floats), std::nanf(""));
+}
+
+// The rows of tokens [begin, end) of the case, into the same rows of out and lse.
+void run_forward(const AttentionKernel& kernel, const Case& c, const Cache<float>& cache,
+                 Guarded& q, Guarded& out, Guarded& lse, std::int64_t begin, std::int64_t end) {
+  std::vector<float> scratch =
+      scratch_of(kernel.forward_scratch(end - begin, c.n_heads, c.head_dim));
+  AttentionForward a;
+  a.k = cache.k.data(), a.v = cache.v.data();
+  a.q = q.row(begin), a.q_stride = q.stride();
+  a.out = out.row(begin), a.out_stride = out.stride();
+  a.lse = lse.row(begin), a.lse_stride = lse.stride();
+  a.first_position = c.first_position + begin, a.n_tokens = end - begin;
+  a.n_heads = c.n_heads, a.head_dim = c.head_dim, a.window = c.window;
+  a.scale = static_cast<float>(scale_of(c));
+  kernel.forward(a, scratch.data());
+}
+
+Guarded guarded(const Doubles& values, std::int64_t rows, std::int64_t cols, int offset) {
+  Guarded g(rows, cols, offset, offset % 3);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t i = 0; i < cols; ++i) {
+      g.row(r)[i] = static_cast<float>(values[static_cast<std::size_t>(r * cols + i)]);
+    }
+  }
+  return g;
+}
+
+const Case kCases[] = {
+    {0, 1, 1, 16, 0},    {0, 5, 1, 1, 0},     {0, 7, 2, 3, 0},      {0, 65, 1, 8, 0},
+    {0, 64, 3, 32, 0},   {5, 1, 4, 64, 0},    {63, 1, 4, 64, 0},    {64, 1, 8, 64, 0},
+    {65, 2, 7, 24, 0},   {200, 13, 4, 64, 0}, {0, 150, 2, 40, 0},   {17, 100, 1, 80, 0},
+    {0, 40, 2, 128, 0},  {31, 33, 3, 100, 0}, {0, 20, 1, 256, 0},   {0, 9, 13, 16, 0},
+    {0, 130, 2, 32, 1},  {0, 130, 2, 32, 7},  {0, 200, 1, 64, 64},  {100, 90, 3, 16, 65},
+    {300, 1, 4, 64, 30}, {10, 70, 2, 8, 500}, {0, 150, 5, 16, 129}, {0, 6, 60, 16, 3},
+};
+
+TEST(Attention, ReferenceGradientIsRight) {
+  for (const Case& c : {Case{0, 6, 2, 5, 0}, Case{0, 9, 3, 4, 3}, Case{0, 1, 1, 3, 0}}) {
+    SCOPED_TRACE(::testing::PrintToString(c.n_tokens));
+    Inputs in(c);
+    const Gradients g = reference_backward(c, in, reference_forward(c, in));
+    const auto loss = [&] { return testing::weighted_sum(reference_forward(c, in).out, in.d_out); };
+    testing::expect_gradient(in.q, g.dq, loss, "dq");
+    testing::expect_gradient(in.k, g.dk, loss, "dk");
+    testing::expect_gradient(in.v, g.dv, loss, "dv");
+  }
+}
+
+TEST(Attention, ReferenceByHand) {
+  // Two positions; the second query weighs the two values by softmax(0, ln 3) = (1/4, 3/4).
+  const Case c{0, 2, 1, 1, 0};
+  Inputs in(c);
+  in.q = {5, 1};
+  in.k = {0, std::log(3.0)};
+  in.v = {8, 4};
+  const Forward f = reference_forward(c, in);
+  EXPECT_NEAR(f.out[0], 8, 1e-15);
+  EXPECT_NEAR(f.out[1], 5, 1e-14);
+  EXPECT_NEAR(f.lse[1], std::log(4.0), 1e-14);
+}
+
+TEST(Attention, ForwardMatchesReference) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (const Case& c : kCases) {
+      for (double scale : {1.0, 8.0}) {
+        SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
+        const Inputs in(c, scale);
+        const Forward wanted = reference_forward(c, in);
+        const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
+        const std::int64_t width = c.n_heads * c.head_dim;
+        Guarded q = guarded(in.q, c.n_tokens, width, 1);
+        Guarded out(c.n_tokens, width, 2), lse(c.n_tokens, c.n_heads, 3);
+        run_forward(kernel, c, cache, q, out, lse, 0, c.n_tokens);
+        testing::expect_close(out.floats(), wanted.out, 3e-6 * scale, "out");
+        testing::expect_close(lse.floats(), wanted.lse, 1e-6 * scale, "lse");
+        ASSERT_TRUE(q.intact() && out.intact() && lse.intact());
+      }
+    }
+  }
+}
+
+// The same bits alone, in chunks of any size, and at once.
+TEST(Attention, BitsDoNotDependOnChunks) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (const Case& c : kCases) {
+      SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
+      const Inputs in(c, 3);
+      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
+      const std::int64_t width = c.n_heads * c.head_dim;
+      Guarded q = guarded(in.q, c.n_tokens, width, 1);
+      Guarded out(c.n_tokens, width), lse(c.n_tokens, c.n_heads);
+      run_forward(kernel, c, cache, q, out, lse, 0, c.n_tokens);
+      for (std::int64_t chunk : {1, 2, 3, 7, 16}) {
+        Guarded parts(c.n_tokens, width, 9), lse_parts(c.n_tokens, c.n_heads, 1);
+        for (std::int64_t t = 0; t < c.n_tokens; t += chunk) {
+          run_forward(kernel, c, cache, q, parts, lse_parts, t, std::min(c.n_tokens, t + chunk));
+        }
+        ASSERT_TRUE(testing::same_bits(out.floats(), parts.floats())) << "chunks of " << chunk;
+        ASSERT_TRUE(testing::same_bits(lse.floats(), lse_parts.floats()));
+      }
+    }
+  }
+}
+
+// Keys outside the window, and underflows to -0, change no bit.
+TEST(Attention, UnseenKeysChangeNoBit) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (const Case& c : {Case{0, 180, 2, 16, 20}, Case{0, 180, 1, 24, 70}}) {
+      Inputs in(c);
+      for (double& value : in.v) value = value < 0 ? -1e-45 : value;  // products underflow to -0
+      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
+      const std::int64_t width = c.n_heads * c.head_dim;
+      Guarded q = guarded(in.q, c.n_tokens, width, 1);
+      Guarded out(c.n_tokens, width), lse(c.n_tokens, c.n_heads), again(c.n_tokens, width);
+      run_forward(kernel, c, cache, q, out, lse, 0, c.n_tokens);
+      for (std::int64_t t = 0; t < c.n_tokens; ++t) {
+        // Everything that this query does not see becomes something else.
+        Inputs other = in;
+        for (std::int64_t j = 0; j < c.positions(); ++j) {
+          if (j <= t && t - j < c.window) continue;
+          for (int d = 0; d < c.head_dim; ++d) {
+            const auto at = static_cast<std::size_t>(j * c.head_dim + d);
+            other.k[at] = 1e30;
+            other.v[at] = std::nan("");
+          }
+        }
+        const Cache<float> changed(other.k, other.v, c.positions(), c.head_dim);
+        run_forward(kernel, c, changed, q, again, lse, t, t + 1);
+      }
+      ASSERT_TRUE(testing::same_bits(out.floats(), again.floats())) << sys::isa_name(kernel.isa);
+    }
+  }
+}
+
+TEST(Attention, BackwardMatchesReference) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (Case c : kCases) {
+      c.n_tokens += c.first_position;
+      c.first_position = 0;
+      SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
+      const Inputs in(c, 2);
+      const Forward f = reference_forward(c, in);
+      const Gradients wanted = reference_backward(c, in, f);
+      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
+      const std::int64_t width = c.n_heads * c.head_dim;
+      Guarded q = guarded(in.q, c.n_tokens, width, 1), out = guarded(f.out, c.n_tokens, width, 2);
+      Guarded d_out = guarded(in.d_out, c.n_tokens, width, 3);
+      Guarded lse = guarded(f.lse, c.n_tokens, c.n_heads, 4);
+      Guarded dq(c.n_tokens, width, 5), dk(c.n_tokens, c.head_dim, 6), dv(c.n_tokens, c.head_dim);
+      AttentionBackward a;
+      a.k = cache.k.data(), a.v = cache.v.data();
+      a.q = q.data(), a.q_stride = q.stride();
+      a.out = out.data(), a.out_stride = out.stride();
+      a.lse = lse.data(), a.lse_stride = lse.stride();
+      a.d_out = d_out.data(), a.d_out_stride = d_out.stride();
+      a.dq = dq.data(), a.dq_stride = dq.stride();
+      a.dk = dk.data(), a.dk_stride = dk.stride();
+      a.dv = dv.data(), a.dv_stride = dv.stride();
+      a.n_tokens = c.n_tokens, a.n_heads = c.n_heads, a.head_dim = c.head_dim;
+      a.window = c.window, a.scale = static_cast<float>(scale_of(c));
+      std::vector<float> scratch =
+          scratch_of(kernel.backward_scratch(c.n_tokens, c.n_heads, c.head_dim));
+      kernel.backward(a, scratch.data());
+      testing::expect_close(dq.floats(), wanted.dq, 2e-5, "dq");
+      testing::expect_close(dk.floats(), wanted.dk, 2e-5, "dk");
+      testing::expect_close(dv.floats(), wanted.dv, 2e-5, "dv");
+      ASSERT_TRUE(dq.intact() && dk.intact() && dv.intact());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace conclave::kernels

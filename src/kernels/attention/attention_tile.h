@@ -1,0 +1,195 @@
+// The one inner loop of all seven matrix products of attention, over a vector type V, and the
+// geometry that forward and backward share.
+//
+// Every product is  acc[r][c] += sum_n a[r, n] * b[n, c]  with a read one number at a time and b in
+// vectors: lanes are keys for the scores, and elements of a head for everything else. Sums run over
+// n in order, one fused multiply-add each, so their bits do not depend on the shape of the tile.
+#pragma once
+
+#include "kernels/attention/attention.h"
+#include "kernels/simd/simd.h"
+
+namespace conclave::kernels {
+
+template <class V>
+struct AttentionTile {
+  using Vec = typename V::Vec;
+  static constexpr int kLanes = V::kLanes;
+
+  // Keys that are taken together, from a multiple of it: the unit of the online softmax.
+  static constexpr int kKeys = 64;
+  // 6 rows x 4 vectors make 24 sums, 4 loads and 1 broadcast: 29 of 32 registers, and 10 loads for
+  // 24 products. With 16 registers, 6 x 2 likewise take 15.
+  static constexpr int kRows = 6;
+  static constexpr int kVectors = V::kRegisters >= 32 ? 4 : 2;
+  // Rows that share a block of keys while it is in the first cache. A multiple of kRows.
+  static constexpr int kTileRows = 48;
+
+  static constexpr int kScoreKeys = kVectors * kLanes;  // keys of one tile of scores
+
+  // A head's width in whole vectors: the row stride of everything packed.
+  static Index padded(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
+  static Index round_up(Index n, Index unit) { return (n + unit - 1) / unit * unit; }
+
+  // Element (r, n) of a is a[r * kRow + n * kStep]; vector c of row n of b is at
+  // b + n * b_step + c * b_vector.
+  template <int R, int C, int kRow, int kStep>
+  static void multiply(Index n, const float* a, const float* b, Index b_step, Index b_vector,
+                       Vec (&acc)[R][C]) {
+    for (Index i = 0; i < n; ++i, a += kStep, b += b_step) {
+      Vec right[C];
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) right[c] = V::load(b + c * b_vector);
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r) {
+        const Vec left = V::set(a[r * kRow]);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) acc[r][c] = V::fma(left, right[c], acc[r][c]);
+      }
+    }
+  }
+
+  // y[r][0 .. C*kLanes) = y[r][..] * factor[r] + sum_n a[r, n] * b[n][..]; factor null: 1.
+  template <int R, int C, int kRow, int kStep>
+  static void accumulate_strip(Index n, const float* a, const float* b, Index b_step,
+                               const float* factor, float* y, Index y_stride) {
+    Vec acc[R][C];
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) {
+        acc[r][c] = V::load(y + r * y_stride + c * kLanes);
+        if (factor != nullptr) acc[r][c] = acc[r][c] * V::set(factor[r]);
+      }
+    }
+    multiply<R, C, kRow, kStep>(n, a, b, b_step, kLanes, acc);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) V::store(y + r * y_stride + c * kLanes, acc[r][c]);
+    }
+  }
+
+  // The same for `width` columns, a multiple of kLanes.
+  template <int R, int kRow, int kStep>
+  static void accumulate_rows(Index n, const float* a, const float* b, Index b_step,
+                              const float* factor, float* y, Index y_stride, Index width) {
+    constexpr Index kWhole = kVectors * kLanes;
+    for (; width >= kWhole; width -= kWhole, b += kWhole, y += kWhole) {
+      accumulate_strip<R, kVectors, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+    }
+    if constexpr (kVectors > 2) {
+      if (width >= 2 * kLanes) {
+        accumulate_strip<R, 2, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+        width -= 2 * kLanes, b += 2 * kLanes, y += 2 * kLanes;
+      }
+    }
+    if (width > 0) accumulate_strip<R, 1, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+  }
+
+  // The same for 1 to kRows rows.
+  template <int kRow, int kStep>
+  static void accumulate(int rows, Index n, const float* a, const float* b, Index b_step,
+                         const float* factor, float* y, Index y_stride, Index width) {
+    const auto run = [&]<int R>() {
+      accumulate_rows<R, kRow, kStep>(n, a, b, b_step, factor, y, y_stride, width);
+    };
+    with_rows(rows, run);
+  }
+
+  template <class F>
+  static void with_rows(int rows, const F& run) {
+    switch (rows) {
+      case 1:
+        return run.template operator()<1>();
+      case 2:
+        return run.template operator()<2>();
+      case 3:
+        return run.template operator()<3>();
+      case 4:
+        return run.template operator()<4>();
+      case 5:
+        return run.template operator()<5>();
+      default:
+        return run.template operator()<6>();
+    }
+  }
+
+  // y[r][key] = sum_d a[d][r] * key[d] for keys begin .. end-1 of a block of kKeys, both multiples
+  // of 16. `blocks` [kKeys/16][Q][16] holds the keys, a is packed [Q][kRows], y is [R][kKeys].
+  template <int R>
+  static void scores(int head_dim, const float* a, const float* blocks, int begin, int end,
+                     float* y) {
+    for (int key = begin; key < end;) {
+      const float* b = blocks + static_cast<Index>(key) * head_dim;
+      const int left = end - key;
+      if constexpr (kScoreKeys == 64) {
+        if (left >= 64) {
+          score_strip<R, 4>(head_dim, a, b, y + key);
+          key += 64;
+          continue;
+        }
+        if (left >= 32) {
+          score_strip<R, 2>(head_dim, a, b, y + key);
+          key += 32;
+          continue;
+        }
+      }
+      score_strip<R, kAttentionKeyBlock / kLanes>(head_dim, a, b, y + key);
+      key += kAttentionKeyBlock;
+    }
+  }
+
+  template <int R, int C>
+  static void score_strip(int head_dim, const float* a, const float* b, float* y) {
+    const Index b_vector =
+        kLanes == kAttentionKeyBlock ? static_cast<Index>(head_dim) * kLanes : kLanes;
+    Vec acc[R][C];
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) acc[r][c] = V::set(0.f);
+    }
+    multiply<R, C, 1, kRows>(head_dim, a, b, kAttentionKeyBlock, b_vector, acc);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) V::store(y + r * kKeys + c * kLanes, acc[r][c]);
+    }
+  }
+
+  // Which keys of the block that starts at position `block` a query at `position` sees: begin ..
+  // end-1, counted from the block. Empty (end <= begin) where it sees none.
+  struct Range {
+    int begin, end;
+  };
+  static Range visible(Index position, int window, Index block) {
+    const Index first = window > 0 ? position - window + 1 : 0;
+    const Index begin = first > block ? first - block : 0;
+    const Index end = position + 1 - block;
+    return {static_cast<int>(begin < kKeys ? begin : kKeys),
+            static_cast<int>(end < 0       ? 0
+                             : end < kKeys ? end
+                                           : kKeys)};
+  }
+  // What rows from position `low` to `high` see together.
+  static Range visible(Index low, Index high, int window, Index block) {
+    return {visible(low, window, block).begin, visible(high, window, block).end};
+  }
+
+  // The rows of a tile are (token, head) pairs, heads fastest. Packs `count` rows from `row` on,
+  // times `factor`, as [Q][kRows]; rows beyond `count` become 0.
+  static void pack_columns(const float* x, Index stride, int n_heads, int head_dim, Index row,
+                           int count, float factor, float* packed) {
+    for (int r = 0; r < kRows; ++r) {
+      if (r >= count) {
+        for (int d = 0; d < head_dim; ++d) packed[d * kRows + r] = 0;
+        continue;
+      }
+      const float* from = x + (row + r) / n_heads * stride + (row + r) % n_heads * head_dim;
+      for (int d = 0; d < head_dim; ++d) packed[d * kRows + r] = from[d] * factor;
+    }
+  }
+};
+
+}  // namespace conclave::kernels
