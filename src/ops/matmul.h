@@ -17,6 +17,10 @@
 #include "ops/context.h"
 #include "tensor/tensor.h"
 
+namespace conclave::kernels {
+struct MatmulKernels;
+}
+
 namespace conclave::ops {
 
 // One right-hand operand in the layout that the running instruction set multiplies fastest.
@@ -30,16 +34,24 @@ class PackedMatrix {
   // The same from a bf16 matrix; bf16 compute packs without any rounding.
   void pack(Context& context, MatrixView<const bf16> w, DType compute, bool transposed = false);
 
+  // The same for one kernel of the list instead of the best: for tests and benchmarks.
+  void pack_for(Context& context, const kernels::MatmulKernels& kernel, MatrixView<const float> w,
+                bool transposed = false);
+
   std::int64_t n() const { return n_; }
   std::int64_t k() const { return k_; }
-  DType compute() const { return compute_; }
+  DType compute() const;
+  // Whose layout this is; null before the first packing.
+  const kernels::MatmulKernels* kernel() const { return kernel_; }
   std::size_t bytes() const { return buffer_.size(); }
   const std::byte* data() const { return buffer_.data(); }
 
  private:
+  void resize(const kernels::MatmulKernels& kernel, std::int64_t n, std::int64_t k);
+
+  const kernels::MatmulKernels* kernel_ = nullptr;
   std::int64_t n_ = 0;
   std::int64_t k_ = 0;
-  DType compute_ = DType::kF32;
   AlignedBuffer buffer_;
 };
 

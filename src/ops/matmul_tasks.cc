@@ -1,0 +1,219 @@
+// The output is cut into rectangles, and each is computed by one thread from first to last product,
+// so neither the cutting nor who computes what can change a bit. A task packs the activations it
+// needs into scratch of its thread just before they are used: they pass through the caches once.
+#include "ops/matmul_tasks.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace conclave::ops {
+namespace {
+
+using kernels::MatmulKernels;
+
+// Packed activations of a task of the forward product: a quarter of a 1 MiB L2, so that the right
+// panels stream by without pushing them out. No more than 18 tiles, which amortise a panel's load.
+constexpr std::int64_t kLeftBytes = 256 << 10;
+constexpr std::int64_t kLeftTiles = 18;
+// Packed columns of x of a task of the weight gradient: half of L2.
+constexpr std::int64_t kRightBytes = 512 << 10;
+// Rows summed in registers before they are added to dw. A constant, because it orders the sum.
+constexpr std::int64_t kGradRows = 256;
+// Enough tasks a thread that the last to finish is not waited for long.
+constexpr std::int64_t kTasksPerThread = 4;
+// A product of few rows is bound by streaming the packed weights, as if it had this many rows.
+constexpr std::int64_t kRowsWorthStreaming = 8;
+// A part of an output has at least so many panels (forward) or tiles (gradient) for each time that
+// the activations are packed for it.
+constexpr std::int64_t kLeastPart = 4;
+
+// A rectangle of the output of a group. Forward: `rows` of y, counted from the first row of x.
+// Weight gradient: `rows` of dw.
+struct Task {
+  std::int64_t group;
+  std::int64_t row, rows;
+  std::int64_t column, columns;
+};
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Part `part` of `parts` of [0, count), in multiples of `grain`.
+struct Range {
+  std::int64_t begin, count;
+};
+Range part_of(std::int64_t count, std::int64_t grain, std::int64_t part, std::int64_t parts) {
+  const std::int64_t blocks = ceil_div(count, grain);
+  const std::int64_t begin = blocks * part / parts * grain;
+  return {begin, std::min(count, blocks * (part + 1) / parts * grain) - begin};
+}
+
+class Offsets {
+ public:
+  explicit Offsets(std::span<const std::int32_t> offsets_E1) : offsets_(offsets_E1) {}
+  std::size_t groups() const { return offsets_.size() - 1; }
+  std::int64_t begin(std::size_t g) const { return offsets_[g]; }
+  std::int64_t end(std::size_t g) const { return offsets_[g + 1]; }
+  std::int64_t rows(std::size_t g) const { return end(g) - begin(g); }
+
+ private:
+  std::span<const std::int32_t> offsets_;
+};
+
+// Collects tasks in scratch: `plan(add)` is run twice, to count and to store.
+template <class Plan>
+std::span<const Task> make_tasks(Context& context, const Plan& plan) {
+  std::size_t count = 0;
+  plan([&](const Task&) { ++count; });
+  Task* tasks = context.scratch<Task>(Context::kGroupTasks, static_cast<std::int64_t>(count));
+  std::size_t next = 0;
+  plan([&](const Task& task) { tasks[next++] = task; });
+  return {tasks, count};
+}
+
+// body(thread, task) for every task, each thread taking the next when it is free.
+template <class Body>
+void run_tasks(Context& context, std::span<const Task> tasks, const Body& body) {
+  if (tasks.size() <= 1 || context.pool.size() == 1) {
+    for (const Task& task : tasks) body(0, task);
+    return;
+  }
+  std::atomic<std::size_t> next{0};
+  context.pool.run([&](int thread) {
+    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();) {
+      body(thread, tasks[i]);
+    }
+  });
+}
+
+// Scratch of `bytes` for each thread, on cache lines of its own.
+class ThreadScratch {
+ public:
+  ThreadScratch(Context& context, Context::Slot slot, std::int64_t bytes)
+      : stride_(ceil_div(bytes, 64) * 64),
+        data_(context.scratch<std::byte>(slot, stride_ * context.pool.size())) {}
+  std::byte* of(int thread) const { return data_ + stride_ * thread; }
+
+ private:
+  std::int64_t stride_;
+  std::byte* data_;
+};
+
+std::span<const Task> plan_products(Context& context, const MatmulKernels& kernel,
+                                    const Offsets& offsets, std::int64_t n,
+                                    std::int64_t block_rows) {
+  const auto cost = [](std::int64_t rows) { return std::max(rows, kRowsWorthStreaming); };
+  std::int64_t total = 0;
+  for (std::size_t g = 0; g < offsets.groups(); ++g) {
+    if (offsets.rows(g) > 0) total += cost(offsets.rows(g));
+  }
+  const int threads = context.pool.size();
+  const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kTasksPerThread));
+  const std::int64_t most_parts = threads == 1 ? 1 : ceil_div(kernel.panels(n), kLeastPart);
+  return make_tasks(context, [&](const auto& add) {
+    for (std::size_t g = 0; g < offsets.groups(); ++g) {
+      const std::int64_t blocks = ceil_div(offsets.rows(g), block_rows);
+      for (std::int64_t block = 0; block < blocks; ++block) {
+        const Range r = part_of(offsets.rows(g), 1, block, blocks);
+        const std::int64_t parts = std::min(most_parts, ceil_div(cost(r.count), target));
+        for (std::int64_t part = 0; part < parts; ++part) {
+          const Range c = part_of(n, kernel.panel, part, parts);
+          add(Task{static_cast<std::int64_t>(g), offsets.begin(g) + r.begin, r.count, c.begin,
+                   c.count});
+        }
+      }
+    }
+  });
+}
+
+std::span<const Task> plan_gradients(Context& context, const MatmulKernels& kernel,
+                                     const Offsets& offsets, std::int64_t n, std::int64_t k,
+                                     std::int64_t columns) {
+  const int threads = context.pool.size();
+  const std::int64_t total = (offsets.end(offsets.groups() - 1) - offsets.begin(0)) * n;
+  const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kTasksPerThread));
+  const std::int64_t most_parts =
+      threads == 1 ? 1 : ceil_div(n, std::int64_t{kernel.rows} * kLeastPart);
+  const std::int64_t column_parts = ceil_div(k, columns);
+  return make_tasks(context, [&](const auto& add) {
+    for (std::size_t g = 0; g < offsets.groups(); ++g) {
+      if (offsets.rows(g) == 0) continue;
+      const std::int64_t parts = std::min(most_parts, ceil_div(offsets.rows(g) * n, target));
+      for (std::int64_t part = 0; part < parts; ++part) {
+        const Range r = part_of(n, 1, part, parts);
+        for (std::int64_t column_part = 0; column_part < column_parts; ++column_part) {
+          const Range c = part_of(k, kernel.panel, column_part, column_parts);
+          add(Task{static_cast<std::int64_t>(g), r.begin, r.count, c.begin, c.count});
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void multiply_groups(Context& context, const MatmulKernels& kernel, MatrixView<const float> x,
+                     std::span<const std::int32_t> offsets_E1,
+                     std::span<const PackedMatrix* const> b, MatrixView<float> y, bool accumulate) {
+  if (y.rows == 0 || y.cols == 0) return;
+  const std::int64_t k = x.cols;
+  const std::int64_t tile_bytes =
+      std::max<std::int64_t>(1, kernel.units(k) * kernel.left_bytes * kernel.rows);
+  const std::int64_t block_rows =
+      kernel.rows * std::clamp<std::int64_t>(kLeftBytes / tile_bytes, 1, kLeftTiles);
+  const auto tasks = plan_products(context, kernel, Offsets(offsets_E1), y.cols, block_rows);
+  const ThreadScratch lefts(context, Context::kPackRows,
+                            kernel.left_size(std::min(block_rows, y.rows), k));
+  const std::int64_t column_bytes = kernel.units(k) * kernel.right_bytes;
+  run_tasks(context, tasks, [&](int thread, const Task& task) {
+    const void* left = x.row(task.row);
+    if (task.rows != 1 || kernel.compute != DType::kF32) {  // one row of f32 is its own packing
+      kernel.left_by_rows(x.row(task.row), x.stride, task.rows, k, lefts.of(thread));
+      left = lefts.of(thread);
+    }
+    kernel.product({left,
+                    b[static_cast<std::size_t>(task.group)]->data() + task.column * column_bytes,
+                    kernel.units(k), task.rows, task.columns, y.row(task.row) + task.column,
+                    y.stride, accumulate});
+  });
+}
+
+void add_weight_gradients(Context& context, const MatmulKernels& kernel, MatrixView<const float> dy,
+                          MatrixView<const float> x, std::span<const std::int32_t> offsets_E1,
+                          std::span<const MatrixView<float>> dw) {
+  const std::int64_t n = dy.cols;
+  const std::int64_t k = x.cols;
+  if (x.rows == 0 || n == 0 || k == 0) return;
+  const Offsets offsets(offsets_E1);
+  const std::int64_t most_rows = std::min(kGradRows, x.rows);
+  const std::int64_t columns =
+      std::min(kernel.panels(k),
+               std::max<std::int64_t>(1, kRightBytes / kernel.panel_size(kGradRows))) *
+      kernel.panel;
+  const auto tasks = plan_gradients(context, kernel, offsets, n, k, columns);
+  const ThreadScratch lefts(context, Context::kPackRows, kernel.left_size(kernel.rows, most_rows));
+  const ThreadScratch rights(context, Context::kPackColumns,
+                             columns / kernel.panel * kernel.panel_size(most_rows));
+  run_tasks(context, tasks, [&](int thread, const Task& task) {
+    const auto group = static_cast<std::size_t>(task.group);
+    const MatrixView<float> out = dw[group];
+    std::byte* left = lefts.of(thread);
+    std::byte* right = rights.of(thread);
+    for (std::int64_t row = offsets.begin(group); row < offsets.end(group); row += kGradRows) {
+      const std::int64_t rows = std::min(kGradRows, offsets.end(group) - row);
+      for (std::int64_t c = 0; c < task.columns; c += kernel.panel) {
+        kernel.right_by_columns(x.row(row) + task.column + c, x.stride,
+                                std::min<std::int64_t>(kernel.panel, task.columns - c), rows,
+                                right + c / kernel.panel * kernel.panel_size(rows));
+      }
+      const std::int64_t tiles = ceil_div(task.rows, kernel.rows);
+      for (std::int64_t tile = 0; tile < tiles; ++tile) {
+        const Range r = part_of(task.rows, 1, tile, tiles);
+        kernel.left_by_columns(dy.row(row) + task.row + r.begin, dy.stride, r.count, rows, left);
+        kernel.product({left, right, kernel.units(rows), r.count, task.columns,
+                        out.row(task.row + r.begin) + task.column, out.stride, true});
+      }
+    }
+  });
+}
+
+}  // namespace conclave::ops
