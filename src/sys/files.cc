@@ -136,6 +136,7 @@ void make_directories(const std::string& path, FileOps& ops) {
   for (std::size_t end = 0; end != std::string::npos;) {
     end = path.find('/', end + 1);
     const std::string prefix = path.substr(0, end);
+    if (directory_exists(prefix)) continue;
     if (ops.mkdir(prefix.c_str(), 0777) == 0) {
       sync_path(parent_path(prefix), ops);
       continue;
