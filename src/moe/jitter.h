@@ -1,5 +1,5 @@
-// Input jitter (Fedus et al. 2021, section 2.3 "selective precision" and appendix C): in training,
-// the router's input is multiplied element by element with U(1 - jitter, 1 + jitter).
+// Input jitter (Fedus et al. 2021, appendix C): in training, the router's input is multiplied
+// element by element with U(1 - jitter, 1 + jitter).
 //
 // Linear in x with factors that are a function of (rng, first_token + t, column), so the same call
 // on the gradient is the backward pass. Whether the experts see the jittered x is the model's

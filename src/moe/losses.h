@@ -31,7 +31,7 @@ struct LoadBalanceOptions {
   bool divide_by_k = false;
   // f_e from elsewhere, e.g. summed over micro-batches or layers (global-batch balance, Qiu et al.
   // 2025): counts_E / counted_tokens instead of this decision's own. Empty: its own.
-  std::span<const std::int64_t> counts_E;
+  std::span<const std::int64_t> counts_E = {};
   std::int64_t counted_tokens = 0;
 };
 template <class Real>
@@ -56,7 +56,7 @@ template <class Real>
 double importance_loss(const RoutingDecisionOf<Real>& decision, double coefficient,
                        Real* d_topk_weights_TK);
 
-// CV^2 of the smooth load of noisy top-k (Shazeer et al. 2017, eq. 8-10 and appendix A):
+// CV^2 of the smooth load of noisy top-k (Shazeer et al. 2017, eq. 8-11):
 // Load_e = sum_t Phi((z_te - threshold_te) / sigma_te). 0 without noise, and where K = E.
 // `config` and `input` are those of router_forward.
 template <class Real>

@@ -1,5 +1,5 @@
 // From a decision to the order of the routed rows: a stable counting sort by expert, so that the
-// experts' rows are contiguous (the dropless layout of Gale et al. 2022, MegaBlocks, section 4) and
+// experts' rows are contiguous (the dropless layout of Gale et al. 2022, MegaBlocks) and
 // the order of every later sum is fixed.
 #pragma once
 
