@@ -83,12 +83,12 @@ def _and_no_table(wanted):
 
 # --- sources that several domains share -----------------------------------------------------------
 
-MANUAL = "GPL-3+ and the licences of the pages"
+MANUAL = "GPL-3+, pages under their own free licences"
 DEBIAN_DOC = "GPL-2+"
 
 
-def _man(package, folder, share):
-    return Source(package, rf"share/man/{folder}/man\w+/.*\.gz$", "man", share, MANUAL)
+def _man(package, folder, share, licence=MANUAL):
+    return Source(package, rf"share/man/{folder}/man\w+/.*\.gz$", "man", share, licence)
 
 
 def _help(language, folder, share):
@@ -133,7 +133,7 @@ DOMAINS = [
         Source("anarchism", r"/html/(?:sec|append|vol)[^/]*\.html$", readers.html_page, 0.24, DEBIAN_DOC),
         Source("sword-comm-tdavid", r"\.[bc]zz$", readers.sword_module, 0.20, "public domain"),
         Source("sword-text-kjv", r"\.[bc]zz$", readers.sword_module, 0.09, "public domain"),
-        Source("cfi-en", r"/html/[^/]*\.html?$", readers.html_page, 0.07, "free for any use"),
+        Source("cfi-en", r"/html/[^/]*\.html?$", readers.html_page, 0.07, "public domain"),
         Source("jargon-text", r"/jargon\.txt\.gz$", readers.jargon_file, 0.06, "public domain"),
     ]),
     Domain("french", "French: office help, manuals, guides", wanted=_words_of("fr"), sources=[
@@ -146,10 +146,12 @@ DOMAINS = [
     ]),
     Domain("japanese", "Japanese: manuals, office help, guides", wanted=_script_of(CJK), sources=[
         _help("ja", "ja", 0.40), _reference("ja", 0.10),
-        _man("manpages-ja", "ja", 0.28), _man("manpages-ja-dev", "ja", 0.22),
+        _man("manpages-ja", "ja", 0.28, "the free licences of the pages"),
+        _man("manpages-ja-dev", "ja", 0.22, "the free licences of the pages"),
     ]),
     Domain("chinese", "Chinese: manuals, office help, guides", wanted=_script_of(CJK), sources=[
-        _help("zh-cn", "zh-CN", 0.40), _reference("zh-cn", 0.12), _man("manpages-zh", "zh_CN", 0.48),
+        _help("zh-cn", "zh-CN", 0.40), _reference("zh-cn", 0.12),
+        _man("manpages-zh", "zh_CN", 0.48, "GFDL-1.2+"),
     ]),
     # Not collected unless named: a domain to teach to a model that has never seen it.
     Domain("russian", "Russian: office help, manuals", wanted=_script_of("\u0400-\u04ff"),

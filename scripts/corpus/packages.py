@@ -185,17 +185,20 @@ class Archive:
         """Runs apt-get download in `folder`; returns its error text, or "" if it went well."""
         command = ["apt-get", "-o", "APT::Sandbox::User=root", "download",
                    f"{name}={record['version']}"]
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                   env={**os.environ, "LC_ALL": "C"})
-        while process.poll() is None:
-            done = 0
-            with contextlib.suppress(OSError):  # apt renames and removes files while we look
-                done = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
-            self.progress.update(f"  downloading {name}: {done / 1e6:.1f} of {record['size'] / 1e6:.1f} MB")
-            time.sleep(0.05)
-        error = process.stderr.read().strip()
-        return "" if process.returncode == 0 else (error or f"apt-get exited {process.returncode}")
+        with tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=errors,
+                                       env={**os.environ, "LC_ALL": "C"})
+            while process.poll() is None:
+                done = 0
+                with contextlib.suppress(OSError):  # apt renames and removes files while we look
+                    done = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+                self.progress.update(f"  downloading {name}: {done / 1e6:.1f} of "
+                                     f"{record['size'] / 1e6:.1f} MB")
+                time.sleep(0.05)
+            errors.seek(0)
+            text = errors.read().strip()
+        return "" if process.returncode == 0 else (text or f"apt-get exited {process.returncode}")
 
 
 def members(package, pattern):
