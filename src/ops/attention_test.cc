@@ -1,0 +1,204 @@
+#include "ops/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/rng.h"
+
+namespace conclave::ops {
+namespace {
+
+struct Sequence {
+  std::int64_t length;
+  std::vector<float> k_cache, v_cache;
+  std::int64_t capacity;
+};
+
+// A ragged batch of whole sequences and everything that attention makes of it.
+struct Batch {
+  AttentionShape shape;
+  std::vector<Sequence> sequences;
+  std::vector<float> q, k, v, out, lse, d_out, dq, dk, dv;
+
+  Batch(const AttentionShape& s, const std::vector<std::int64_t>& lengths, std::uint64_t seed)
+      : shape(s) {
+    for (std::int64_t length : lengths) {
+      const std::int64_t capacity = (length + kKeyBlock - 1) / kKeyBlock * kKeyBlock + kKeyBlock;
+      const auto floats = static_cast<std::size_t>(capacity * s.n_kv_heads * s.head_dim);
+      const auto n = static_cast<std::uint64_t>(sequences.size());
+      sequences.push_back(
+          {length, std::vector<float>(floats, 7), std::vector<float>(floats, -7), capacity});
+      // A sequence's content depends on its place from `seed` on, so that it can be made alone.
+      append(&q, seed + n, 0, length * width());
+      append(&k, seed + n, 1, length * kv_width());
+      append(&v, seed + n, 2, length * kv_width());
+      append(&d_out, seed + n, 3, length * width());
+    }
+    out.resize(q.size()), dq.resize(q.size()), dk.resize(k.size()), dv.resize(v.size());
+    lse.resize(static_cast<std::size_t>(rows() * s.n_heads));
+  }
+  static void append(std::vector<float>* to, std::uint64_t seed, std::uint64_t stream,
+                     std::int64_t count) {
+    const Rng rng(seed, stream);
+    for (std::int64_t i = 0; i < count; ++i) {
+      to->push_back(static_cast<float>(rng.normal(static_cast<std::uint64_t>(i))));
+    }
+  }
+  std::int64_t width() const { return std::int64_t{shape.n_heads} * shape.head_dim; }
+  std::int64_t kv_width() const { return std::int64_t{shape.n_kv_heads} * shape.head_dim; }
+  std::int64_t rows() const { return static_cast<std::int64_t>(q.size()) / width(); }
+
+  std::vector<AttentionSegment> segments() {
+    std::vector<AttentionSegment> list;
+    std::int64_t row = 0;
+    for (Sequence& s : sequences) {
+      list.push_back({row, s.length, 0, {s.k_cache.data(), s.v_cache.data(), s.capacity}});
+      row += s.length;
+    }
+    return list;
+  }
+  void forward(Context& context) {
+    const auto list = segments();
+    kv_append(context, shape, list, {k.data(), rows(), kv_width()}, {v.data(), rows(), kv_width()});
+    attention_forward(context, shape, list, {q.data(), rows(), width()},
+                      {out.data(), rows(), width()}, lse.data());
+  }
+  void backward(Context& context) {
+    attention_backward(context, shape, segments(), {q.data(), rows(), width()},
+                       {out.data(), rows(), width()}, lse.data(), {d_out.data(), rows(), width()},
+                       {dq.data(), rows(), width()}, {dk.data(), rows(), kv_width()},
+                       {dv.data(), rows(), kv_width()});
+  }
+};
+
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && !a.empty() &&
+         std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+const AttentionShape kShapes[] = {
+    {4, 2, 16, 0.25f, 0}, {6, 1, 24, 0.2f, 0}, {3, 3, 64, 0.125f, 0}, {8, 2, 32, 0.18f, 19}};
+const std::vector<std::int64_t> kLengths = {37, 0, 1, 130, 64};
+
+// Straight from the definition, in double.
+TEST(Attention, MatchesTheDefinition) {
+  for (const AttentionShape& shape : kShapes) {
+    Batch batch(shape, {21, 3}, 1);
+    Context context(2);
+    batch.forward(context);
+    const int dim = shape.head_dim;
+    for (std::int64_t row = 0; row < batch.rows(); ++row) {
+      const std::int64_t first = row < 21 ? 0 : 21;
+      for (int h = 0; h < shape.n_heads; ++h) {
+        const std::int64_t group = h / (shape.n_heads / shape.n_kv_heads);
+        const float* q = batch.q.data() + row * batch.width() + h * dim;
+        double total = 0;
+        std::vector<double> wanted(static_cast<std::size_t>(dim));
+        for (std::int64_t j = first; j <= row; ++j) {
+          if (shape.window > 0 && row - j >= shape.window) continue;
+          const std::int64_t at = j * batch.kv_width() + group * dim;
+          double score = 0;
+          for (int d = 0; d < dim; ++d) score += double{q[d]} * batch.k[at + d];
+          const double p = std::exp(score * shape.scale);
+          total += p;
+          for (int d = 0; d < dim; ++d) wanted[d] += p * batch.v[at + d];
+        }
+        for (int d = 0; d < dim; ++d) {
+          ASSERT_NEAR(batch.out[row * batch.width() + h * dim + d], wanted[d] / total, 3e-6);
+        }
+        ASSERT_NEAR(batch.lse[row * shape.n_heads + h], std::log(total), 3e-6);
+      }
+    }
+  }
+}
+
+TEST(Attention, BitsDoNotDependOnThreads) {
+  for (const AttentionShape& shape : kShapes) {
+    Context one(1);
+    Batch wanted(shape, kLengths, 1);
+    wanted.forward(one);
+    wanted.backward(one);
+    for (int threads : {2, 3}) {
+      Context context(threads);
+      Batch batch(shape, kLengths, 1);
+      batch.forward(context);
+      batch.backward(context);
+      EXPECT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse));
+      EXPECT_TRUE(same(batch.dq, wanted.dq) && same(batch.dk, wanted.dk) &&
+                  same(batch.dv, wanted.dv));
+    }
+  }
+}
+
+TEST(Attention, BitsDoNotDependOnTheBatch) {
+  Context context(2);
+  for (const AttentionShape& shape : kShapes) {
+    Batch batch(shape, kLengths, 1);
+    batch.forward(context);
+    batch.backward(context);
+    std::int64_t row = 0;
+    for (std::size_t n = 0; n < kLengths.size(); ++n) {
+      Batch alone(shape, {kLengths[n]}, 1 + n);
+      alone.forward(context);
+      alone.backward(context);
+      const auto equal = [&](const std::vector<float>& part, const std::vector<float>& whole,
+                             std::int64_t width) {
+        return part.empty() ||
+               std::memcmp(part.data(), whole.data() + row * width, part.size() * 4) == 0;
+      };
+      EXPECT_TRUE(equal(alone.out, batch.out, batch.width()));
+      EXPECT_TRUE(equal(alone.dq, batch.dq, batch.width()));
+      EXPECT_TRUE(equal(alone.dk, batch.dk, batch.kv_width()));
+      EXPECT_TRUE(equal(alone.dv, batch.dv, batch.kv_width()));
+      row += kLengths[n];
+    }
+  }
+}
+
+// Prefill in chunks and decoding token by token give the bits of the full pass, whatever the
+// unused part of the cache holds.
+TEST(Attention, BitsDoNotDependOnChunks) {
+  for (int threads : {1, 2, 3}) {
+    Context context(threads);
+    for (const AttentionShape& shape : kShapes) {
+      Batch wanted(shape, {130}, 4);
+      wanted.forward(context);
+      for (std::int64_t chunk : {1, 2, 3, 7, 16}) {
+        Batch batch(shape, {130}, 4);
+        const AttentionSegment whole = batch.segments()[0];
+        const auto rows_of = [&](std::vector<float>& m, std::int64_t width, std::int64_t begin,
+                                 std::int64_t count) {
+          return MatrixView<float>(m.data() + begin * width, count, width);
+        };
+        for (std::int64_t begin = 0; begin < 130; begin += chunk) {
+          const std::int64_t count = std::min<std::int64_t>(chunk, 130 - begin);
+          const AttentionSegment segment{0, count, begin, whole.kv};
+          kv_append(context, shape, {&segment, 1}, rows_of(batch.k, batch.kv_width(), begin, count),
+                    rows_of(batch.v, batch.kv_width(), begin, count));
+          attention_forward(context, shape, {&segment, 1},
+                            rows_of(batch.q, batch.width(), begin, count),
+                            rows_of(batch.out, batch.width(), begin, count),
+                            batch.lse.data() + begin * shape.n_heads);
+        }
+        ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
+        ASSERT_TRUE(same(batch.sequences[0].k_cache, wanted.sequences[0].k_cache));
+        ASSERT_TRUE(same(batch.sequences[0].v_cache, wanted.sequences[0].v_cache));
+      }
+    }
+  }
+}
+
+TEST(Attention, NothingToDo) {
+  Context context(2);
+  const AttentionShape shape{2, 1, 8, 1, 0};
+  attention_forward(context, shape, {}, {nullptr, 0, 16}, {nullptr, 0, 16}, nullptr);
+  kv_append(context, shape, {}, {nullptr, 0, 8}, {nullptr, 0, 8});
+  attention_backward(context, shape, {}, {nullptr, 0, 16}, {nullptr, 0, 16}, nullptr,
+                     {nullptr, 0, 16}, {nullptr, 0, 16}, {nullptr, 0, 8}, {nullptr, 0, 8});
+}
+
+}  // namespace
+}  // namespace conclave::ops
