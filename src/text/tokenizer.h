@@ -81,11 +81,16 @@ class StreamDecoder {
   std::string flush();
 
  private:
-  std::string take_complete(bool final);
+  void append(std::int32_t id, bool last);
+  void restart();
 
   Tokenizer tokenizer_;
   bool skip_special_;
+  // The decoder edits the whole text in a way that needs all of it: everything comes from flush().
+  bool hold_all_ = false;
   bool first_ = true;
+  std::int32_t held_id_ = -1;  // for decoders that treat the last token differently
+  int to_strip_ = 0;           // characters that may still be taken off the beginning
   std::string pending_;
 };
 
