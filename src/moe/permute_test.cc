@@ -224,7 +224,7 @@ TEST(Unpermute, BackwardEqualsCentralDifferences) {
       auto decision =
           make_decision<double>(shape.n_tokens, shape.n_experts, shape.k, static_cast<Load>(load));
       const DispatchPlan plan = make_plan(decision);
-      ops::Context context(2);
+      ops::Context context(1);
       Guarded<double> c(shape.n_tokens, shape.width, 1);
       Guarded<double> y(plan.n_rows(), shape.width, 2);
       Guarded<double> d_y(plan.n_rows(), shape.width, 3);

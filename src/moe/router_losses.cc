@@ -3,6 +3,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "kernels/softmax/softmax.h"
 #include "moe/losses.h"
 #include "moe/routers/noisy_topk.h"
 #include "moe/routers/spec.h"
@@ -112,7 +113,7 @@ double z_loss(ops::Context& context, const RoutingDecisionOf<Real>& decision, do
   double* const lse_T = context.scratch<double>(ops::Context::kLoss, decision.n_tokens);
   const auto body = [&](std::int32_t t, Real* p_E) {
     const std::int64_t row = std::int64_t{t} * n;
-    const Real lse = softmax_row(decision.logits_TE.data() + row, n, p_E);
+    const Real lse = kernels::softmax(decision.logits_TE.data() + row, n, p_E);
     lse_T[t] = static_cast<double>(lse);
     if (d_logits_TE != nullptr) {
       const Real factor = static_cast<Real>(step * lse_T[t]);

@@ -1,5 +1,4 @@
-// Arithmetic on one row of E numbers, shared by routers and losses. Loops run in blocks of a fixed
-// length, so that they are vectorised without any licence to reorder sums.
+// Arithmetic on one row of E numbers, shared by routers and losses (softmax: kernels/softmax).
 #pragma once
 
 #include <cmath>
@@ -24,34 +23,6 @@ bool row_is_finite(const Real* row, int n) {
   return any == 0;
 }
 
-// The largest element of a row of finite numbers, n >= 1.
-template <class Real>
-Real row_max(const Real* row, int n) {
-  Real lane[kRowBlock];
-  for (int j = 0; j < kRowBlock; ++j) lane[j] = row[0];
-  int i = 0;
-  for (; i + kRowBlock <= n; i += kRowBlock) {
-    for (int j = 0; j < kRowBlock; ++j) lane[j] = row[i + j] > lane[j] ? row[i + j] : lane[j];
-  }
-  for (; i < n; ++i) lane[0] = row[i] > lane[0] ? row[i] : lane[0];
-  for (int j = 1; j < kRowBlock; ++j) lane[0] = lane[j] > lane[0] ? lane[j] : lane[0];
-  return lane[0];
-}
-
-// p = softmax(z) for finite z; returns logsumexp(z). p == z is allowed.
-template <class Real>
-Real softmax_row(const Real* z, int n, Real* p) {
-  const Real top = row_max(z, n);
-  Real sum = 0;
-  for (int i = 0; i < n; ++i) {
-    p[i] = std::exp(z[i] - top);
-    sum += p[i];
-  }
-  const Real inverse = 1 / sum;
-  for (int i = 0; i < n; ++i) p[i] *= inverse;
-  return top + std::log(sum);
-}
-
 // dz += J^T dp of p = softmax(z): dz_j += p_j (dp_j - <p, dp>).
 template <class Real>
 void softmax_row_backward(const Real* p, const Real* dp, int n, Real* dz) {
@@ -60,22 +31,26 @@ void softmax_row_backward(const Real* p, const Real* dp, int n, Real* dz) {
   for (int i = 0; i < n; ++i) dz[i] += p[i] * (dp[i] - dot);
 }
 
+// Exact in both tails: where exp overflows, 1 / inf is the 0 that it should be.
 template <class Real>
 Real sigmoid(Real z) {
-  const Real e = std::exp(-std::fabs(z));
-  return z >= 0 ? 1 / (1 + e) : e / (1 + e);
+  return 1 / (1 + std::exp(-z));
 }
 
-// Derivative of sigmoid, exact in both tails.
+// sigmoid's value and derivative from one exponential, exact in both tails and without a branch on
+// the sign; below -80 both are taken at -80, where they are nothing.
 template <class Real>
-Real sigmoid_slope(Real z) {
-  const Real e = std::exp(-std::fabs(z));
-  return e / ((1 + e) * (1 + e));
+void sigmoid_and_slope(Real z, Real* value, Real* slope) {
+  const Real e = std::exp(-(z > Real(-80) ? z : Real(-80)));
+  const Real s = 1 / (1 + e);
+  *value = s;
+  *slope = e * s * s;
 }
 
+// ln(1 + exp(z)), to the absolute rounding of 1.
 template <class Real>
 Real softplus(Real z) {
-  return (z > 0 ? z : Real(0)) + std::log1p(std::exp(-std::fabs(z)));
+  return (z > 0 ? z : Real(0)) + std::log(1 + std::exp(-std::fabs(z)));
 }
 
 }  // namespace conclave::moe

@@ -15,9 +15,16 @@ namespace detail {
 
 template <class Real>
 Real maximum(const Real* x, std::int64_t n) {
-  Real top = -std::numeric_limits<Real>::infinity();
-  for (std::int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
-  return top;
+  constexpr std::int64_t kLanes = 8;  // a maximum has no rounding, so it may be taken in any order
+  Real lane[kLanes];
+  for (Real& top : lane) top = -std::numeric_limits<Real>::infinity();
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (std::int64_t j = 0; j < kLanes; ++j) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+  }
+  for (; i < n; ++i) lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+  for (std::int64_t j = 1; j < kLanes; ++j) lane[0] = lane[j] > lane[0] ? lane[j] : lane[0];
+  return lane[0];
 }
 
 }  // namespace detail
@@ -32,9 +39,9 @@ Real log_sum_exp(const Real* x, std::int64_t n) {
   return top + std::log(sum);
 }
 
-// y_i = exp(x_i) / sum_j exp(x_j). x == y is allowed.
+// y_i = exp(x_i) / sum_j exp(x_j), and returns log_sum_exp(x). x == y is allowed.
 template <class Real>
-void softmax(const Real* x, std::int64_t n, Real* y) {
+Real softmax(const Real* x, std::int64_t n, Real* y) {
   const Real top = detail::maximum(x, n);
   Real sum = 0;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -42,6 +49,7 @@ void softmax(const Real* x, std::int64_t n, Real* y) {
     sum += y[i];
   }
   for (std::int64_t i = 0; i < n; ++i) y[i] /= sum;
+  return n == 0 ? top : top + std::log(sum);
 }
 
 // dx = y * (dy - sum_j y_j dy_j), from the softmax y. dx == dy is allowed.

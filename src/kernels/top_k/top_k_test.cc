@@ -55,6 +55,28 @@ TEST(TopK, MatchesAStableSort) {
   }
 }
 
+// On both sides of where the row is too wide, or the choices too many, for the blocked way.
+TEST(TopK, WideRowsAndManyChoices) {
+  const Rng rng(2);
+  std::uint64_t counter = 0;
+  for (const std::size_t n : {31u, 64u, 511u, 512u, 513u, 1500u}) {
+    std::vector<float> x(n);
+    for (float& value : x) {  // few different values: many ties
+      value = static_cast<float>(rng.below(counter++, 100)) - 50.f;
+      if (value == 7.f) value = std::nanf("");
+    }
+    for (const std::size_t k : {1u, 8u, 32u, 33u, 500u}) {
+      if (k > n) continue;
+      const auto count = static_cast<std::int64_t>(k);
+      ASSERT_EQ(chosen(x, count), sorted(x, count)) << n << " " << k;
+      const std::vector<double> wide(x.begin(), x.end());
+      ASSERT_EQ(chosen(wide, count), sorted(x, count)) << n << " " << k;
+    }
+    const auto all = static_cast<std::int64_t>(n);
+    ASSERT_EQ(chosen(x, all), sorted(x, all));
+  }
+}
+
 TEST(TopK, TiesAndNaN) {
   const double nan = std::nan("");
   EXPECT_EQ(chosen<double>({1, 3, 3, 3}, 2), (Ids{1, 2}));

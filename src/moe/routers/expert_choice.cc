@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/softmax/softmax.h"
 #include "moe/capacity.h"
 #include "moe/routers/select.h"
 #include "moe/routers/spec.h"
@@ -30,34 +31,25 @@ void validate(const RouterConfig& config) {
   }
 }
 
-// The better token of one expert's column: larger p, then the earlier token; NaN last.
-template <class Real>
-struct BetterToken {
-  const Real* p_TE;
-  std::int64_t n;
-  std::int64_t e;
-  Real key(std::int32_t t) const { return BetterKey<Real>::order(p_TE[t * n + e]); }
-  bool operator()(std::int32_t a, std::int32_t b) const {
-    const Real key_a = key(a);
-    const Real key_b = key(b);
-    return key_a != key_b ? key_a > key_b : a < b;
-  }
-};
-
-// chosen_TE[t, e] = 1 for the C best tokens of every expert; threads split experts.
+// chosen_TE[t, e] = 1 for the C best tokens of every expert (larger p, then the earlier token; NaN
+// last); threads split experts.
 template <class Real>
 std::vector<std::uint8_t> choose_tokens(ops::Context& context, const std::vector<Real>& p_TE,
                                         int n_tokens, int n, std::int64_t capacity) {
   std::vector<std::uint8_t> chosen_TE(p_TE.size(), 0);
   const int threads = context.pool.size();
-  std::int32_t* const order =
-      context.scratch<std::int32_t>(ops::Context::kGather, std::int64_t{n_tokens} * threads + 1);
+  const auto stride = static_cast<std::size_t>(n_tokens);
+  std::vector<Real> columns(stride * static_cast<std::size_t>(threads));
+  std::vector<std::int32_t> orders(columns.size());
   context.pool.run([&](int thread) {
-    std::int32_t* const tokens = order + std::int64_t{n_tokens} * thread;
+    Real* const column_T = columns.data() + stride * static_cast<std::size_t>(thread);
+    std::int32_t* const tokens = orders.data() + stride * static_cast<std::size_t>(thread);
     for (int e = thread; e < n; e += threads) {
-      for (std::int32_t t = 0; t < n_tokens; ++t) tokens[t] = t;
-      std::nth_element(tokens, tokens + capacity, tokens + n_tokens,
-                       BetterToken<Real>{p_TE.data(), n, e});
+      for (std::int32_t t = 0; t < n_tokens; ++t) {
+        column_T[t] = p_TE[static_cast<std::size_t>(std::int64_t{t} * n + e)];
+        tokens[t] = t;
+      }
+      std::nth_element(tokens, tokens + capacity, tokens + n_tokens, BetterKey<Real>{column_T});
       for (std::int64_t i = 0; i < capacity; ++i) {
         chosen_TE[static_cast<std::size_t>(std::int64_t{tokens[i]} * n + e)] = 1;
       }
@@ -78,7 +70,7 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
       poison(p_E, n);
       return false;
     }
-    softmax_row(z_E, n, p_E);
+    kernels::softmax(z_E, n, p_E);
     return true;
   };
   decision.nonfinite_token = for_each_token<Real>(context, input.n_tokens, 0, score);

@@ -14,6 +14,7 @@
 #include "moe/routers/noisy_topk.h"
 
 #include "base/error.h"
+#include "kernels/softmax/softmax.h"
 #include "moe/routers/select.h"
 #include "moe/routers/spec.h"
 #include "moe/routers/weights.h"
@@ -52,13 +53,13 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
     } else {
       std::copy_n(z_E, n, h_E);
     }
-    top_k(h_E, n, k, ids_K);
+    kernels::top_k(h_E, n, k, ids_K);
     if (!row_is_finite(z_E, n) || !row_is_finite(h_E, n)) {
       poison(p_E, n);
       poison(w_K, k);
       return false;
     }
-    softmax_row(z_E, n, p_E);
+    kernels::softmax(z_E, n, p_E);
     selected_softmax(h_E, ids_K, k, scale, w_K);
     return true;
   };

@@ -83,7 +83,8 @@ double noise(const Rng& rng, std::uint64_t token, int n, int e) {
   return e % 2 == 0 ? radius * std::cos(angle) : radius * std::sin(angle);
 }
 
-Expected token_oracle(const RouterCase& test, const RouterData<double>& data, int t) {
+Expected token_oracle(const RouterCase& test, const RouterData<double>& data,
+                      const RoutingDecisionOf<double>& found, int t) {
   const RouterConfig& config = test.config;
   const int n = config.n_experts;
   const Row z(data.logits_TE.begin() + t * n, data.logits_TE.begin() + (t + 1) * n);
@@ -110,9 +111,10 @@ Expected token_oracle(const RouterCase& test, const RouterData<double>& data, in
     for (int e = 0; test.training && e < n; ++e) {
       const double u = data.noise_logits_TE[static_cast<std::size_t>(t * n + e)];
       const double sigma = std::log(1 + std::exp(u)) + config.noise_floor;
-      h[static_cast<std::size_t>(e)] +=
-          sigma *
-          noise(data.input.rng, data.input.first_token + static_cast<std::uint64_t>(t), n, e);
+      const double drawn = found.noise_TE[static_cast<std::size_t>(t * n + e)];
+      const auto token = data.input.first_token + static_cast<std::uint64_t>(t);
+      EXPECT_NEAR(drawn, noise(data.input.rng, token, n, e), 1e-5);
+      h[static_cast<std::size_t>(e)] += sigma * drawn;
     }
     expected.ids = largest(h, config.k);
     expected.weights = weigh(config, softmax(h), expected.ids);
@@ -134,7 +136,7 @@ TEST_P(RouterOracle, MatchesTheEquations) {
     const RouterData<double> data(test, kTokens, 21);
     const auto found = router_forward(context, test.config, data.input);
     for (int t = 0; t < kTokens; ++t) {
-      const Expected expected = token_oracle(test, data, t);
+      const Expected expected = token_oracle(test, data, found, t);
       for (int i = 0; i < test.config.k; ++i) {
         const auto slot = static_cast<std::size_t>(t * test.config.k + i);
         ASSERT_EQ(found.topk_ids_TK[slot], expected.ids[static_cast<std::size_t>(i)])

@@ -1,59 +1,25 @@
-// Choosing the k best of n, ties to the lowest index, and limiting the choice to the best groups of
-// experts. Whatever the keys hold, ids are valid and unique: NaN counts as minus infinity.
+// Choosing by keys, and limiting the choice to the best groups of experts. kernels::top_k keeps ids
+// valid and unique whatever the keys hold; ties go to the lowest index and NaN comes last.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <limits>
 
+#include "kernels/top_k/top_k.h"
 #include "moe/router.h"
 
 namespace conclave::moe {
 
-// The order of selection: larger key first, then lower index. NaN keys are last.
+// Sorts indices of keys as top_k does: larger key first, then lower index, NaN last.
 template <class Real>
 struct BetterKey {
   const Real* keys;
-
-  static Real order(Real key) { return key == key ? key : -std::numeric_limits<Real>::infinity(); }
   bool operator()(std::int32_t a, std::int32_t b) const {
-    const Real key_a = order(keys[a]);
-    const Real key_b = order(keys[b]);
-    return key_a != key_b ? key_a > key_b : a < b;
+    return a < b ? kernels::ranks_before(keys[a], keys[b])
+                 : a > b && !kernels::ranks_before(keys[b], keys[a]);
   }
 };
-
-// ids_K = the k best of keys[0 .. n), best first; 0 <= k <= n.
-template <class Real>
-void top_k(const Real* keys, int n, int k, std::int32_t* ids_K) {
-  const BetterKey<Real> better{keys};
-  if (k > 16) {  // a heap whose top is the worst of the k chosen so far
-    for (int i = 0; i < k; ++i) ids_K[i] = i;
-    std::make_heap(ids_K, ids_K + k, better);
-    for (int i = k; i < n; ++i) {
-      if (!better(i, ids_K[0])) continue;
-      std::pop_heap(ids_K, ids_K + k, better);
-      ids_K[k - 1] = i;
-      std::push_heap(ids_K, ids_K + k, better);
-    }
-    std::sort_heap(ids_K, ids_K + k, better);
-    return;
-  }
-  int held = 0;  // a sorted list: indices come in rising order, so a tie never moves forward
-  for (int i = 0; i < n; ++i) {
-    const Real key = BetterKey<Real>::order(keys[i]);
-    if (held == k) {
-      if (k == 0 || !(key > BetterKey<Real>::order(keys[ids_K[k - 1]]))) continue;
-    } else {
-      ++held;
-    }
-    int at = held - 1;
-    for (; at > 0 && key > BetterKey<Real>::order(keys[ids_K[at - 1]]); --at) {
-      ids_K[at] = ids_K[at - 1];
-    }
-    ids_K[at] = i;
-  }
-}
 
 // Scratch memory of one thread's selection.
 template <class Real>
@@ -84,7 +50,7 @@ void limit_to_groups(const RouterConfig& config, const SelectionScratch<Real>& s
     Real first = kLowest;
     Real second = kLowest;
     for (int i = 0; i < size; ++i) {
-      const Real key = BetterKey<Real>::order(keys[i]);
+      const Real key = keys[i] == keys[i] ? keys[i] : kLowest;
       if (key > first) {
         second = first;
         first = key;
@@ -94,7 +60,7 @@ void limit_to_groups(const RouterConfig& config, const SelectionScratch<Real>& s
     }
     scratch.group_scores[g] = config.group_score == GroupScore::kMax ? first : first + second;
   }
-  top_k(scratch.group_scores, config.n_groups, config.topk_groups, scratch.group_ids);
+  kernels::top_k(scratch.group_scores, config.n_groups, config.topk_groups, scratch.group_ids);
   std::sort(scratch.group_ids, scratch.group_ids + config.topk_groups);
   const std::int32_t* kept = scratch.group_ids;
   const std::int32_t* const end = scratch.group_ids + config.topk_groups;

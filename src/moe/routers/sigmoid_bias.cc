@@ -45,7 +45,7 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
     }
     const bool finite = row_is_finite(z_E, n) && row_is_finite(scratch.keys_E, n);
     limit_to_groups(config, scratch);
-    top_k(scratch.keys_E, n, k, ids_K);
+    kernels::top_k(scratch.keys_E, n, k, ids_K);
     if (!finite) {
       poison(p_E, n);
       poison(w_K, k);
@@ -58,7 +58,8 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
     }
     const Real factor = static_cast<Real>(config.scale) / (config.renormalize ? divisor : Real(1));
     for (int i = 0; i < k; ++i) w_K[i] *= factor;
-    for (int e = 0; e < n; ++e) p_E[e] /= sum;
+    const Real inverse = 1 / sum;
+    for (int e = 0; e < n; ++e) p_E[e] *= inverse;
     return true;
   };
   decision.nonfinite_token =
@@ -67,14 +68,18 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
 
 // d_logits of the scores q = s / (sum(s) + tiny): ds_e = (dq_e - <q, dq>) / (sum(s) + tiny).
 template <class Real>
-void add_scores_gradient(const Real* z_E, const Real* q_E, const Real* dq_E, int n, Real* dz_E) {
+void add_scores_gradient(const Real* z_E, const Real* q_E, const Real* dq_E, int n, Real* slope_E,
+                         Real* dz_E) {
   Real sum = static_cast<Real>(kTiny);
   Real dot = 0;
   for (int e = 0; e < n; ++e) {
-    sum += sigmoid(z_E[e]);
+    Real s;
+    sigmoid_and_slope(z_E[e], &s, &slope_E[e]);
+    sum += s;
     dot += q_E[e] * dq_E[e];
   }
-  for (int e = 0; e < n; ++e) dz_E[e] += (dq_E[e] - dot) / sum * sigmoid_slope(z_E[e]);
+  const Real inverse = 1 / sum;
+  for (int e = 0; e < n; ++e) dz_E[e] += (dq_E[e] - dot) * inverse * slope_E[e];
 }
 
 template <class Real>
@@ -83,7 +88,7 @@ void backward(ops::Context& context, const RouterConfig& config, const RouterInp
   const int n = config.n_experts;
   const int k = config.k;
   const Real scale = static_cast<Real>(config.scale);
-  const auto body = [&](std::int32_t t, Real*) {
+  const auto body = [&](std::int32_t t, Real* memory) {
     const std::int64_t row = std::int64_t{t} * n;
     const Real* const z_E = decision.logits_TE.data() + row;
     const std::int32_t* const ids_K = decision.topk_ids_TK.data() + std::int64_t{t} * k;
@@ -93,7 +98,7 @@ void backward(ops::Context& context, const RouterConfig& config, const RouterInp
     std::fill_n(dz_E, n, Real(0));
     if (gradients.d_scores_TE != nullptr) {
       add_scores_gradient(z_E, decision.scores_TE.data() + row, gradients.d_scores_TE + row, n,
-                          dz_E);
+                          memory, dz_E);
     }
     Real divisor = 1;
     Real dot = 0;
@@ -105,11 +110,14 @@ void backward(ops::Context& context, const RouterConfig& config, const RouterInp
       }
     }
     for (int i = 0; i < k; ++i) {
-      dz_E[ids_K[i]] += scale / divisor * (dw_K[i] - dot) * sigmoid_slope(z_E[ids_K[i]]);
+      Real s;
+      Real slope;
+      sigmoid_and_slope(z_E[ids_K[i]], &s, &slope);
+      dz_E[ids_K[i]] += scale / divisor * (dw_K[i] - dot) * slope;
     }
     return true;
   };
-  for_each_token<Real>(context, decision.n_tokens, 0, body);
+  for_each_token<Real>(context, decision.n_tokens, n, body);
 }
 
 }  // namespace

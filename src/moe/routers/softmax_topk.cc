@@ -12,6 +12,7 @@
 // outside; otherwise all logits get p_j (scale * g_j [j in S] - scale * sum_S p_e g_e).
 //
 // Shape letters: T tokens, E experts, K experts per token.
+#include "kernels/softmax/softmax.h"
 #include "moe/routers/select.h"
 #include "moe/routers/spec.h"
 #include "moe/routers/weights.h"
@@ -34,9 +35,9 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
     std::int32_t* const ids_K = decision.topk_ids_TK.data() + std::int64_t{t} * k;
     Real* const w_K = decision.topk_weights_TK.data() + std::int64_t{t} * k;
     bool finite = row_is_finite(z_E, n);
-    if (finite) softmax_row(z_E, n, p_E);
+    if (finite) kernels::softmax(z_E, n, p_E);
     if (plain) {
-      top_k(z_E, n, k, ids_K);
+      kernels::top_k(z_E, n, k, ids_K);
     } else {
       const SelectionScratch<Real> scratch(config, memory);
       const Real* const base_E = finite ? p_E : z_E;
@@ -45,7 +46,7 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
       }
       finite = finite && row_is_finite(scratch.keys_E, n);
       limit_to_groups(config, scratch);
-      top_k(scratch.keys_E, n, k, ids_K);
+      kernels::top_k(scratch.keys_E, n, k, ids_K);
     }
     if (!finite) {
       poison(p_E, n);

@@ -8,6 +8,7 @@
 //
 // Shape letters: T tokens, E experts; K = 1.
 #include "base/error.h"
+#include "kernels/softmax/softmax.h"
 #include "moe/routers/select.h"
 #include "moe/routers/spec.h"
 #include "moe/rows.h"
@@ -31,13 +32,13 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
     Real* const p_E = decision.scores_TE.data() + std::int64_t{t} * n;
     std::int32_t& id = decision.topk_ids_TK[static_cast<std::size_t>(t)];
     Real& weight = decision.topk_weights_TK[static_cast<std::size_t>(t)];
-    top_k(z_E, n, 1, &id);
+    kernels::top_k(z_E, n, 1, &id);
     if (!row_is_finite(z_E, n)) {
       poison(p_E, n);
       poison(&weight, 1);
       return false;
     }
-    softmax_row(z_E, n, p_E);
+    kernels::softmax(z_E, n, p_E);
     weight = static_cast<Real>(config.scale) * p_E[id];
     return true;
   };
