@@ -156,9 +156,18 @@ def report(entries):
               f"{e['gzip_bytes'] / 1e6:>8.2f}")
 
 
+def workers():
+    """A pool with a process per core; where the system lacks what that needs (shared memory, in some
+    containers), one thread."""
+    try:
+        return concurrent.futures.ProcessPoolExecutor(min(8, os.cpu_count() or 1))
+    except OSError:
+        return concurrent.futures.ThreadPoolExecutor(1)
+
+
 def collect_all(options, fetched, mandoc, progress):
     """Collects every chosen domain, several at a time: they do not touch each other."""
-    with concurrent.futures.ProcessPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with workers() as pool:
         running = [pool.submit(collect, name, fetched[name], mandoc, options.mb * 1e6, options.out)
                    for name in options.domains]
         try:
@@ -205,8 +214,9 @@ def main():
         print(f"\ncollect_corpus: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"\ncollect_corpus: {error.filename or options.out}: {error.strerror or error}; "
-              "name other folders with --out and --cache, or make room", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"\ncollect_corpus: {where}{error.strerror or error}; name other folders with --out and "
+              "--cache, or make room", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncollect_corpus: interrupted; what was downloaded is kept", file=sys.stderr)

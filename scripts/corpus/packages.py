@@ -159,8 +159,9 @@ class Archive:
     def _download(self, name, record):
         os.makedirs(self.debs, exist_ok=True)
         free = shutil.disk_usage(self.debs).free
-        if free < record["size"] + (64 << 20):
-            raise PackageError(f"package {name} needs {record['size'] >> 20} MB in {self.debs} and only "
+        need = record["size"] + (64 << 20)  # and room for what is made from it
+        if free < need:
+            raise PackageError(f"package {name} needs {need >> 20} MB in {self.debs} and only "
                                f"{free >> 20} MB are free; free some, or name another folder with --cache")
         with tempfile.TemporaryDirectory(prefix="partial-", dir=self.debs) as partial:
             error = self._apt_download(name, record, partial)

@@ -61,7 +61,7 @@ METAMATH_PROOF = re.compile(r"([$@])=\s*\(([^()]*)\)[\sA-Z?]*[$@]\.")
 
 def metamath(path, data):
     """One document a section. Of a proof the steps' names stay and the packed reference letters
-    (two thirds of the file, and close to random) become '?', Metamath's sign for steps left out."""
+    (two fifths of the file, and close to random) become '?', Metamath's sign for steps left out."""
     def shorten(match):
         sign, steps = match.group(1), match.group(2).split()
         proof = f"( {' '.join(steps)} ) ? {sign}."
