@@ -32,7 +32,11 @@ ARCHITECTURES = re.compile(
     re.IGNORECASE)
 # GGUF files name their pre-tokenizer after the model that introduced it ("llama-bpe"): in text/
 # these are values that a file holds, so its string literals may spell them; its identifiers may not.
-LITERALS_MAY_NAME_MODELS = {"text"}
+LITERALS_MAY_NAME_MODELS = "src/text/"
+# A router says in its traits which paper it follows and who uses it, for the generated docs.
+TRAITS_MAY_NAME_MODELS = "src/moe/routers/"
+TRAIT = re.compile(r"\.(\w+)\s*=(?!=)")
+FREE_TRAITS = {"citation", "use_when"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 TOKEN = re.compile(
@@ -152,6 +156,13 @@ def check_includes(root, reached, path, text, findings):
                 check_src_include(root, reached, path, number, target, findings)
 
 
+def may_name_models(path, before):
+    """Whether a string literal that follows `before` in this file may name an architecture."""
+    if path.startswith(TRAITS_MAY_NAME_MODELS):
+        return any(trait in FREE_TRAITS for trait in TRAIT.findall(before)[-1:])
+    return path.startswith(LITERALS_MAY_NAME_MODELS)
+
+
 def check_names(path, text, findings):
     parts = path.split("/")
     if parts[0] != "src" or parts[1] == "models" or re.search(r"_(test|bench)\.cc$", path):
@@ -160,11 +171,9 @@ def check_names(path, text, findings):
         token = match.group(0)
         if token.startswith(("//", "/*")):
             continue
-        literal = token[0] in "\"'" or token.startswith('R"')
-        if literal and parts[1] in LITERALS_MAY_NAME_MODELS:
-            continue
         name = ARCHITECTURES.search(token)
-        if name:
+        literal = token[0] in "\"'" or token.startswith('R"')
+        if name and not (literal and may_name_models(path, text[:match.start()])):
             number = text.count("\n", 0, match.start() + name.start()) + 1
             findings.add(path, number, f"names the architecture '{name.group(0)}' outside src/models/; "
                          "say what it does instead, or move it there")

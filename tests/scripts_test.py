@@ -90,9 +90,12 @@ class CheckLayers(unittest.TestCase):
         self.assert_clean({"src/models/mixtral.cc": 'const char* kName = "mixtral";\n',
                            "src/moe/b.cc": "// as in Mixtral, 2024\nint experts = 1'000;\n",
                            "src/moe/b_test.cc": 'const char* kFile = "olmoe.json";\n',
+                           "src/moe/routers/r.cc": '.citation = "X (Mixtral), "\n"Y (OLMoE)", .n = 1;\n',
                            "src/text/c.cc": 'const char* kBpe = "llama-bpe";\n'})
         self.assert_found({"src/moe/a.cc": "int x = 0;\nbool is_qwen3 = false;\n"}, "src/moe/a.cc:2")
         self.assert_found({"src/moe/a.cc": 'auto n = "gpt_oss";\n'}, "src/moe/a.cc:1")
+        self.assert_found({"src/moe/routers/r.cc": '.citation = "X", .name = "mixtral";\n'},
+                          "src/moe/routers/r.cc:1")
         self.assert_found({"src/text/a.cc": "int LlamaTokenizer();\n"}, "src/text/a.cc:1")
         self.assert_found({"src/moe/a.cc": "int a = 1'000; int jamba = 2'000;\n"}, "src/moe/a.cc:1")
 
