@@ -12,7 +12,7 @@ set(CONCLAVE_FLAGS_avx512bf16 ${CONCLAVE_FLAGS_avx512} -mavx512bf16)
 # compiler could have chosen to fuse a multiply and an add (kernels fuse by intrinsics).
 function(conclave_compile_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Werror
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 sees overlaps in std::string that cannot be (GCC bug 105651)
+    $<IF:$<CXX_COMPILER_ID:GNU>,-Wno-restrict,-Wno-unknown-warning-option>  # GCC 12 sees overlaps in std::string that cannot be (GCC bug 105651)
     -ffp-contract=off -fno-math-errno -fstack-protector-strong -fvisibility=hidden)
   if(CMAKE_BUILD_TYPE STREQUAL "Release")
     target_compile_definitions(${target} PRIVATE _FORTIFY_SOURCE=2 _GLIBCXX_ASSERTIONS)
