@@ -3,7 +3,7 @@
 # declares `std::string_view name(std::string_view file)` in namespace ns; the generated source
 # defines it: the bytes of a file by its name relative to ROOT, or a view of null for another name.
 #
-# Run as a script (cmake -P, with OUTPUT, HEADER, FUNCTION, ROOT and FILES set) it writes that
+# Run as a script (cmake -P, with OUTPUT, HEADER, FUNCTION, ROOT and FILES, joined by commas) it writes that
 # source. Bytes become integers and not string literals: compilers limit the length of those.
 
 if(CMAKE_SCRIPT_MODE_FILE)
@@ -13,8 +13,9 @@ if(CMAKE_SCRIPT_MODE_FILE)
   set(arrays "")
   set(cases "")
   set(index 0)
-  foreach(file ${FILES})
-    file(READ ${ROOT}/${file} bytes HEX)
+  string(REPLACE "," ";" files "${FILES}")
+  foreach(file ${files})
+    file(READ "${ROOT}/${file}" bytes HEX)
     string(REGEX REPLACE "(................................)" "\\1\n" bytes "${bytes}")
     string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
     string(APPEND arrays "constexpr unsigned char kFile${index}[] = {\n${bytes}0};  // ${file}\n")
@@ -38,8 +39,7 @@ function(conclave_embed target)
   set(output ${CMAKE_CURRENT_BINARY_DIR}/embedded/${target}.cc)
   set(paths ${ARG_FILES})
   list(TRANSFORM paths PREPEND ${ARG_ROOT}/)
-  # Escaped, so that the list reaches the script as one argument.
-  string(REPLACE ";" "\\;" files "${ARG_FILES}")
+  list(JOIN ARG_FILES "," files)  # a semicolon would be escaped differently by each generator
   add_custom_command(OUTPUT ${output}
     COMMAND ${CMAKE_COMMAND} -DOUTPUT=${output} -DHEADER=${ARG_HEADER} -DFUNCTION=${ARG_FUNCTION}
             -DROOT=${ARG_ROOT} "-DFILES=${files}" -P ${CONCLAVE_EMBED_SCRIPT}

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <tuple>
 #include <utility>
 
 #include "inspect/display_text.h"
@@ -27,47 +28,68 @@ std::vector<std::int64_t> column_sums(std::span<const std::int64_t> table, std::
   return sums;
 }
 
-void keep_first(std::vector<TokenFigures>& tokens, int n) {
-  const std::size_t wanted = static_cast<std::size_t>(std::max(0, n));
-  if (tokens.size() > wanted) tokens.resize(wanted);
+// One token of an expert, while its tokens are ranked.
+struct RankedToken {
+  std::int32_t id;
+  std::int64_t count;
+  double lift;
+  double rank;
+};
+
+// The first `n` of `tokens` by rank, then count, then id.
+std::vector<TokenFigures> best_tokens(std::vector<RankedToken>& tokens, int n,
+                                      std::int64_t expert_choices) {
+  const std::size_t wanted = std::min(tokens.size(), static_cast<std::size_t>(std::max(0, n)));
+  std::partial_sort(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(wanted),
+                    tokens.end(), [](const RankedToken& x, const RankedToken& y) {
+                      return std::tuple(-x.rank, -x.count, x.id) <
+                             std::tuple(-y.rank, -y.count, y.id);
+                    });
+  std::vector<TokenFigures> best;
+  for (const RankedToken& token : std::span(tokens).first(wanted)) {
+    best.push_back({token.id, "", token.count, ratio(token.count, expert_choices), token.lift});
+  }
+  return best;
 }
 
 // The favourite and the most frequent tokens of one expert, without their texts.
 void rank_tokens(ExpertFigures& expert, std::span<const TokenCounter::Entry> entries,
-                 const std::vector<std::int64_t>& token_totals_V, std::int64_t layer_choices,
-                 const SummaryOptions& options) {
+                 const std::vector<std::int64_t>& token_totals_V, const SummaryOptions& options) {
+  // Lift has a ceiling (all of a token at this expert), which rare tokens reach by chance. The rank
+  // is by lift after kPriorTokens more of the token, spread as the layer's load is.
+  constexpr double kPriorTokens = 20;
+  std::vector<RankedToken> frequent;
+  std::vector<RankedToken> favourites;
+  frequent.reserve(entries.size());
   const std::int64_t enough = std::max(options.min_token_count, expert.choices / 1000);
-  std::vector<TokenFigures> all;
-  all.reserve(entries.size());
   for (const TokenCounter::Entry& entry : entries) {
-    TokenFigures figures;
-    figures.id = entry.token;
-    figures.count = entry.count;
-    figures.share = ratio(entry.count, expert.choices);
-    figures.lift = ratio(
-        figures.share, ratio(token_totals_V[static_cast<std::size_t>(entry.token)], layer_choices));
-    all.push_back(std::move(figures));
+    const auto count = static_cast<double>(entry.count);
+    const auto total = static_cast<double>(token_totals_V[static_cast<std::size_t>(entry.token)]);
+    const double lift = ratio(count / total, expert.load_share);
+    frequent.push_back({entry.token, entry.count, lift, count});
+    // The small margin keeps out a lift of 1, which is no preference, that rounding has raised.
+    if (entry.count >= enough && lift > 1 + 1e-9) {
+      const double discounted = (count + kPriorTokens * expert.load_share) / (total + kPriorTokens);
+      favourites.push_back({entry.token, entry.count, lift, discounted});
+    }
   }
-  std::stable_sort(all.begin(), all.end(),
-                   [](const TokenFigures& x, const TokenFigures& y) { return x.count > y.count; });
-  expert.frequent = all;
-  keep_first(expert.frequent, options.frequent_tokens);
+  expert.frequent = best_tokens(frequent, options.frequent_tokens, expert.choices);
+  expert.favourites = best_tokens(favourites, options.favourite_tokens, expert.choices);
+}
 
-  // A favourite is one that the expert gets more of than the layer does; the small margin keeps out
-  // a lift of 1 that rounding has raised.
-  constexpr double kNoPreference = 1 + 1e-9;
-  std::erase_if(all, [&](const TokenFigures& figures) {
-    return figures.count < enough || figures.lift <= kNoPreference;
-  });
-  std::stable_sort(all.begin(), all.end(),
-                   [](const TokenFigures& x, const TokenFigures& y) { return x.lift > y.lift; });
-  expert.favourites = std::move(all);
-  keep_first(expert.favourites, options.favourite_tokens);
+// Some vocabularies have tokens of hundreds of spaces or dashes.
+std::string shortened(std::string bytes) {
+  constexpr std::size_t kMaxBytes = 48;
+  if (bytes.size() <= kMaxBytes) return display_token(bytes);
+  std::size_t end = kMaxBytes;
+  while (end > kMaxBytes - 4 && (static_cast<unsigned char>(bytes[end]) & 0xc0) == 0x80) --end;
+  bytes.resize(end);
+  return display_token(bytes) + "...";
 }
 
 void name_tokens(std::vector<TokenFigures>& tokens, const SummaryOptions& options) {
   for (TokenFigures& figures : tokens) {
-    if (options.token_text) figures.text = display_token(options.token_text(figures.id));
+    if (options.token_text) figures.text = shortened(options.token_text(figures.id));
     if (figures.text.empty()) figures.text = fmt::format("#{}", figures.id);
   }
 }
@@ -83,8 +105,7 @@ void add_tokens(LayerFigures& layer, const LayerCounts& counts, int vocab_size,
   for (ExpertFigures& expert : layer.experts) {
     std::size_t end = begin;
     while (end < entries.size() && entries[end].expert == expert.expert) ++end;
-    rank_tokens(expert, std::span(entries).subspan(begin, end - begin), token_totals_V,
-                counts.choices, options);
+    rank_tokens(expert, std::span(entries).subspan(begin, end - begin), token_totals_V, options);
     name_tokens(expert.favourites, options);
     name_tokens(expert.frequent, options);
     begin = end;

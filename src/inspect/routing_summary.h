@@ -36,7 +36,7 @@ struct SummaryOptions {
 
 struct TokenFigures {
   std::int32_t id = 0;
-  std::string text;  // display_token() of its bytes
+  std::string text;  // display_token() of its bytes, the first 48 of them
   std::int64_t count = 0;
   double share = 0;  // of the expert's choices
   double lift = 0;
@@ -56,7 +56,7 @@ struct ExpertFigures {
   double load_share = 0;                 // of the layer's choices
   double weight_share = 0;               // of the layer's weights
   std::vector<LabelFigures> labels;      // in the order of the labels, all of them
-  std::vector<TokenFigures> favourites;  // by lift, then count
+  std::vector<TokenFigures> favourites;  // by lift, discounted for rare tokens
   std::vector<TokenFigures> frequent;    // by count
   std::string words;                     // what it does, in a sentence
 };

@@ -50,6 +50,8 @@ const darkScheme = matchMedia("(prefers-color-scheme: dark)");
 const domainColour = (index) => `var(--c${index % 10})`;
 const labels = report.routing ? report.routing.labels.map((label) => label.name)
   : report.heldout.map((loss) => loss.label);
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+const share = (part, whole) => (whole > 0 ? part / whole : 0);
 const swatch = (colour, extra) =>
   el("span", { class: "swatch" + (extra ? " " + extra : ""), "aria-hidden": "true",
     style: { background: colour } });
@@ -58,7 +60,7 @@ const swatch = (colour, extra) =>
 function domainName(name) {
   const index = labels.indexOf(name);
   return el("span", { class: "bar-line" }, index < 0 ? null : swatch(domainColour(index)),
-    el("bdi", {}, name));
+    el("bdi", { title: name }, name));
 }
 
 function domainLegend() {
@@ -85,11 +87,13 @@ function plainTable(caption, columns, rows) {
       i === 0 ? cell("th", content, false, "row") : cell("td", content, columns[i][1]))))));
 }
 
-// Cell colours: `strength` 0..1 of the warm or the cold hue over the card.
+// Cell colours: `strength` 0..1 of the warm or the cold hue, laid over the cell's own grey.
 function paint(cell, strength, hue = "heat") {
-  const alpha = Math.max(0, Math.min(1, strength));
-  cell.style.background = alpha > 0.02 ? `rgba(var(--${hue}), ${alpha.toFixed(3)})` : "";
-  cell.classList.toggle("strong", alpha > 0.6);
+  const alpha = Math.max(0, Math.min(1, strength)).toFixed(3);
+  const layer = `rgba(var(--${hue}), ${alpha})`;
+  cell.style.backgroundImage = `linear-gradient(${layer}, ${layer})`;
+  cell.classList.toggle("strong", alpha > 0.72);
+  cell.classList.toggle("middling", alpha > 0.55 && alpha <= 0.72);
 }
 
 // Lift has no zero: the hue says more or less than average, the strength by how many doublings

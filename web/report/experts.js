@@ -46,14 +46,14 @@ function expertsSection() {
     "The bar is the mix of domains that an expert reads. Favourite tokens come to it more often than "
     + "to the others: \u2423 is a space, \u21b5 a new line.");
   if (labels.length > 1) node.append(domainLegend());
-  const few = routing.layers.length * routing.n_experts <= 64;
+  const few = routing.layers.length * routing.n_experts <= 64 && matchMedia("(min-width: 700px)").matches;
   routing.layers.forEach((layer, i) => {
     const cards = el("div", { class: "experts" });
     const fill = () => {
       if (cards.childElementCount === 0) cards.append(...layer.experts.map(expertCard));
     };
     const details = el("details", { class: "layer", open: few || i === 0 }, el("summary", {},
-      "Layer " + layer.layer, el("small", {}, `${layer.experts.length} experts`)), cards);
+      "Layer " + layer.layer, el("small", {}, layer.experts.length + (layer.experts.length === 1 ? " expert" : " experts"))), cards);
     if (details.open) fill();
     details.addEventListener("toggle", () => { if (details.open) fill(); });
     node.append(details);

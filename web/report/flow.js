@@ -11,15 +11,23 @@ function svg(tag, attributes, ...children) {
   return node;
 }
 
-// Tops and heights of a column's blocks.
-function stack(sizes, total, height, gap) {
-  const scale = (height - gap * (sizes.length - 1)) / total;
+// Experts of a layer from top to bottom: by the domain that they read most of, so that ribbons of one
+// domain run side by side.
+function flowOrder(layer) {
+  return layer.experts.map((expert, e) => [mainLabel(expert), e])
+    .sort((x, y) => x[0] - y[0] || x[1] - y[1]).map((entry) => entry[1]);
+}
+
+// Top and height of each expert's block, by expert.
+function stack(sizes, order, height, gap) {
+  const scale = (height - gap * (sizes.length - 1)) / Math.max(1, sum(sizes));
+  const blocks = [];
   let top = 0;
-  return sizes.map((size) => {
-    const block = { top, height: size * scale, scale };
-    top += block.height + gap;
-    return block;
-  });
+  for (const e of order) {
+    blocks[e] = { top, height: sizes[e] * scale, scale };
+    top += blocks[e].height + gap;
+  }
+  return blocks;
 }
 
 function ribbon(x0, x1, y0, y1, height0, height1) {
@@ -29,26 +37,31 @@ function ribbon(x0, x1, y0, y1, height0, height1) {
 }
 
 function flowColumn(layer, index, geometry) {
-  const sizes = layer.experts.map((expert) => expert.top1);
-  const blocks = stack(sizes, Math.max(1, sum(sizes)), geometry.height, 6);
-  return { layer, blocks, x: geometry.x(index), out: blocks.map((b) => b.top), into: blocks.map((b) => b.top) };
+  const order = flowOrder(layer);
+  const blocks = stack(layer.experts.map((expert) => expert.top1), order, geometry.height, 6);
+  const tops = () => blocks.map((block) => block.top);
+  return { layer, order, blocks, x: geometry.x(index), out: tops(), into: tops() };
 }
 
+// The ribbons between two columns, the widest first, so that narrow ones stay visible.
 function flowRibbons(from, to, geometry) {
   const drawn = [];
-  to.layer.flow.forEach((row, a) => row.forEach((count, b) => {
-    if (count === 0) return;
-    const h0 = count * from.blocks[a].scale;
-    const h1 = count * to.blocks[b].scale;
-    const shape = svg("path", { class: "ribbon", d: ribbon(from.x + geometry.block, to.x,
-      from.out[a] + geometry.top, to.into[b] + geometry.top, h0, h1),
-      style: `fill:${domainColour(Math.max(0, mainLabel(from.layer.experts[a])))}` });
-    shape.append(svg("title", {}, `Layer ${from.layer.layer} expert ${a} to layer ${to.layer.layer} `
-      + `expert ${b}: ${integer(count)} tokens`));
-    from.out[a] += h0;
-    to.into[b] += h1;
-    drawn.push([count, shape]);
-  }));
+  for (const a of from.order) {
+    for (const b of to.order) {
+      const count = to.layer.flow[a][b];
+      if (count === 0) continue;
+      const h0 = count * from.blocks[a].scale;
+      const h1 = count * to.blocks[b].scale;
+      const shape = svg("path", { class: "ribbon", d: ribbon(from.x + geometry.block, to.x,
+        from.out[a] + geometry.top, to.into[b] + geometry.top, h0, h1),
+        style: `fill:${domainColour(Math.max(0, mainLabel(from.layer.experts[a])))}` });
+      shape.append(svg("title", {}, `Layer ${from.layer.layer} expert ${a} to layer `
+        + `${to.layer.layer} expert ${b}: ${integer(count)} tokens`));
+      from.out[a] += h0;
+      to.into[b] += h1;
+      drawn.push([count, shape]);
+    }
+  }
   return drawn.sort((x, y) => y[0] - x[0]).map((entry) => entry[1]);
 }
 
@@ -80,7 +93,7 @@ function flowSection() {
   if (labels.length > 1) node.append(domainLegend());
   const width = 1120;
   const count = routing.layers.length;
-  const geometry = { height: 420, top: 26, block: 16, x: (i) => (i * (width - 16 - 30)) / (count - 1) + 15 };
+  const geometry = { height: 420, top: 26, block: 16, x: (i) => 24 + (i * (width - 64)) / (count - 1) };
   const columns = routing.layers.map((layer, i) => flowColumn(layer, i, geometry));
   const picture = svg("svg", { class: "flow", viewBox: `0 0 ${width + 20} ${geometry.height + geometry.top + 4}`,
     role: "img", "aria-label": "Flow of tokens between the first experts of neighbouring layers" });

@@ -4,9 +4,6 @@
 const kNumbersUpTo = 16;
 const kPairTableUpTo = 32;
 
-const share = (part, whole) => (whole > 0 ? part / whole : 0);
-const sum = (values) => values.reduce((total, value) => total + value, 0);
-
 // [domain][expert] -> shares and lift of one layer's choices.
 function layerShares(layer) {
   const counts = layer.label_expert;
@@ -68,8 +65,8 @@ function domainSection() {
   const routing = report.routing;
   if (!routing || labels.length === 0 || routing.layers.length === 0) return;
   const node = section("domains", "Which experts read what",
-    "One map for each layer: a row is a domain of text, a column an expert. Dark cells off an even "
-    + "grey are specialisation.");
+    "One map for each layer: a row is a domain of text, a column an expert. A row with a few strong "
+    + "cells is a domain that has experts of its own; an even row is one that all of them share.");
   const strongest = { ofDomain: 0, ofExpert: 0 };
   for (const layer of routing.layers) {
     for (const cell of layerShares(layer).flat()) {
@@ -84,15 +81,15 @@ function domainSection() {
     routing.layers.forEach((layer, i) => drawDomainMap(holders[i], layer, view, strongest));
   };
   const even = percent(1 / routing.n_experts, 1);
-  node.append(views("domain-view", "A cell shows", [
+  node.append(...[views("domain-view", "A cell shows", [
     ["ofDomain", "where a domain goes (% of its choices)"],
     ["ofExpert", "what an expert reads (% of its choices)"],
     ["lift", "times the average"]], draw), scale,
     el("div", { class: "cards" + (routing.n_experts > kNumbersUpTo ? " single" : "") },
       routing.layers.map((layer, i) => el("div", { class: "card" },
         el("h3", {}, "Layer " + layer.layer), holders[i]))),
-    el("p", { class: "note" }, `A router that ignores the text would send ${even} of every domain to `
-      + `each of the ${integer(routing.n_experts)} experts.`));
+    routing.n_experts < 2 ? null : el("p", { class: "note" }, `A router that ignores the text would send ${even} of every domain to `
+      + `each of the ${integer(routing.n_experts)} experts.`)].filter((child) => child));
   draw("ofDomain");
 }
 

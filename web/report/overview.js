@@ -17,10 +17,11 @@ function heldoutSection() {
   const most = Math.max(...losses.map((loss) => loss.nats_per_token || 0));
   const withBytes = losses.some((loss) => loss.bits_per_byte !== null);
   node.append(el("div", { class: "card" }, scroller("Held-out loss by domain", plainTable(null,
-    [["Domain", false], ["", false], ["Nats per token", true],
+    [["Domain", false], ["Nats per token", false],
       ...(withBytes ? [["Bits per byte", true]] : []), ["Tokens", true]],
-    losses.map((loss) => [domainName(loss.label), bar(loss.nats_per_token || 0, most),
-      fixed(loss.nats_per_token, 3), ...(withBytes ? [fixed(loss.bits_per_byte, 3)] : []),
+    losses.map((loss) => [domainName(loss.label),
+      el("span", { class: "bar-line" }, bar(loss.nats_per_token || 0, most),
+        fixed(loss.nats_per_token, 3)), ...(withBytes ? [fixed(loss.bits_per_byte, 3)] : []),
       integer(loss.tokens)])))));
 }
 
@@ -40,23 +41,22 @@ function layersSection() {
   if (!routing) return;
   const node = section("layers", "The layers at a glance", specialisationWords(routing));
   const vio = Math.max(1, ...routing.layers.map((layer) => layer.max_vio));
-  const nmi = Math.max(0.1, ...routing.layers.map((layer) => layer.nmi || 0));
-  const repeat = Math.max(0.1, ...routing.layers.map((layer) => layer.repeat_rate || 0));
   const full = Math.log(routing.n_experts);
   const withBar = (value, max, mark, digits) => el("span", { class: "bar-line" },
     bar(value || 0, max, mark), fixed(value, digits));
   const dead = (layer) => (layer.dead_experts.length === 0 ? "none"
     : layer.dead_experts.map((expert) => "E" + expert).join(", "));
-  const entropy = (layer) => (layer.router_entropy === null || full === 0 ? "\u2013"
-    : percent(layer.router_entropy / full));
+  const doubt = (layer) => (layer.router_entropy === null || full === 0 ? "\u2013"
+    : el("span", { class: "bar-line" }, bar(layer.router_entropy, full),
+      percent(layer.router_entropy / full)));
   node.append(el("div", { class: "card" }, scroller("Figures of each layer", plainTable(null,
     [["Layer", false], ["Imbalance (MaxVio)", false], ["Never chosen", false],
-      ["Router's doubt", true], ["Domain and expert (NMI)", false],
+      ["Router's doubt", false], ["Domain and expert (NMI)", false],
       ["Same expert as the token before", false]],
     routing.layers.map((layer) => ["Layer " + layer.layer,
-      withBar(layer.max_vio, vio, undefined, 2), dead(layer), entropy(layer),
-      withBar(layer.nmi, nmi, layer.nmi_random, 3),
-      el("span", { class: "bar-line" }, bar(layer.repeat_rate || 0, repeat, layer.repeat_rate_random),
+      withBar(layer.max_vio, vio, undefined, 2), dead(layer), doubt(layer),
+      withBar(layer.nmi, 1, layer.nmi_random, 3),
+      el("span", { class: "bar-line" }, bar(layer.repeat_rate || 0, 1, layer.repeat_rate_random),
         percent(layer.repeat_rate))])))));
   node.append(el("p", { class: "note" },
     `${integer(routing.tokens)} tokens of held-out text. MaxVio: how far the busiest expert is above `

@@ -1,23 +1,21 @@
 // The training curves: loss, balance, learning rate and speed over steps. dygraphs puts the names of
 // series on the page as HTML, so only names that are written here go into it.
 
-function seriesColours(count) {
-  return Array.from({ length: count }, (_, i) => css(`--c${i % 10}`));
-}
-
-// rows: [step, value...], one value a series; null is a gap.
+// rows: [step, value...], one value a series; null is a gap. `colours`: numbers of the page's ten.
+// Charts measure their holder, so `parent` is on the page already.
 function lineChart(parent, rows, names, options) {
+  const numbers = options.colours || names.map((_, i) => i);
   const holder = el("div", { class: "chart" + (options.low ? " low" : ""), role: "img",
     "aria-label": options.label });
   const legend = el("ul", { class: "legend", "aria-hidden": "true" },
-    names.map((name, i) => el("li", {}, swatch(domainColour(i), "line"), name)));
+    names.map((name, i) => el("li", {}, swatch(domainColour(numbers[i]), "line"), name)));
   const readout = el("p", { class: "readout", "aria-hidden": "true" });
   parent.append(names.length > 1 ? legend : "", holder, readout);
 
   // Touch is left to the page, which must scroll; a tap still shows the values there.
   const interaction = Object.fromEntries(Object.entries(Dygraph.defaultInteractionModel)
     .filter(([event]) => !event.startsWith("touch")));
-  const colours = () => ({ colors: seriesColours(names.length), axisLineColor: css("--line"),
+  const colours = () => ({ colors: numbers.map((i) => css(`--c${i % 10}`)), axisLineColor: css("--line"),
     gridLineColor: css("--grid") });
   const chart = new Dygraph(holder, rows, {
     labels: ["Step", ...names],
@@ -56,42 +54,35 @@ function numbersTable(parent, title, rows, names, format) {
         ...row.slice(1).map((value) => (value === null ? "\u2013" : format(value)))])))));
 }
 
-// Exponential mean over about a fiftieth of the run, corrected for its start at zero.
+// The mean of each point and its neighbours: as many on both sides, so that it does not lag, but for
+// the end, where those that are missing on the right are done without.
 function smoothed(values) {
-  const keep = 1 - 1 / Math.max(1, values.length / 50);
-  let mean = 0;
-  let weight = 0;
-  return values.map((value) => {
-    if (value === null) return null;
-    mean = keep * mean + (1 - keep) * value;
-    weight = keep * weight + (1 - keep);
-    return mean / weight;
+  const widest = Math.floor(values.length / 80);
+  return values.map((value, i) => {
+    const left = Math.min(widest, i);
+    const near = values.slice(i - left, i + left + 1).filter((x) => x !== null);
+    return near.length > 0 ? sum(near) / near.length : null;
   });
 }
 
-function lossCard(history) {
-  const card = el("div", { class: "card" }, el("h3", {}, "Loss (nats per token)"));
-  const smooth = smoothed(history.map((point) => point.loss));
+function lossCard(card, history) {
   const hasHeldout = history.some((point) => point.heldout !== null);
-  const names = ["Training"].concat(hasHeldout ? ["Held-out"] : [], ["Training, each point"]);
-  const rows = history.map((point, i) => [point.step, smooth[i],
-    ...(hasHeldout ? [point.heldout] : []), point.loss]);
+  const smooth = smoothed(history.map((point) => point.loss));
+  const names = ["Each point", "Training"].concat(hasHeldout ? ["Held-out"] : []);
+  const rows = history.map((point, i) => [point.step, point.loss, smooth[i],
+    ...(hasHeldout ? [point.heldout] : [])]);
   const last = history[history.length - 1];
   lineChart(card, rows, names, {
     label: `Training loss over ${integer(last.step)} steps; the last value is ${fixed(last.loss, 3)}`,
-    format: (value) => value.toFixed(3).replace(/0$/, ""),
-    series: { "Training, each point": { strokeWidth: 0.7, color: css("--c8") },
-      "Held-out": { drawPoints: true, pointSize: 3 } },
+    format: (value) => value.toFixed(2),
+    colours: [8, 0, 1],
+    series: { "Each point": { strokeWidth: 0.6 }, "Held-out": { drawPoints: true, pointSize: 2.5 } },
   });
-  numbersTable(card, "Loss over steps", rows.map((row) => row.slice(0, names.length)),
-    names.slice(0, -1), (value) => value.toFixed(4));
-  return card;
+  numbersTable(card, "Loss over steps", rows, names, (value) => value.toFixed(4));
 }
 
-function balanceCard(history) {
+function balanceCard(card, history) {
   const layers = Math.max(...history.map((point) => point.max_vio.length));
-  if (layers === 0) return null;
-  const card = el("div", { class: "card" }, el("h3", {}, "Balance (MaxVio) of each layer"));
   const numbers = report.routing && report.routing.layers.length === layers
     ? report.routing.layers.map((layer) => layer.layer) : [...Array(layers).keys()];
   const names = numbers.map((layer) => "Layer " + layer);
@@ -103,30 +94,37 @@ function balanceCard(history) {
   card.append(el("p", { class: "note" },
     "How far the busiest expert is above the average load: 0 is perfect balance, 1 is twice the average."));
   numbersTable(card, "MaxVio over steps", rows, names, (value) => value.toFixed(3));
-  return card;
 }
 
-function smallCard(history, key, title, format) {
+function smallCard(card, history, key, title, format) {
   const rows = history.map((point) => [point.step, point[key]]);
-  if (rows.every((row) => !row[1])) return null;
-  const card = el("div", { class: "card" }, el("h3", {}, title));
   lineChart(card, rows, [title], { low: true, label: title + " over training steps", format,
     fromZero: true });
-  return card;
 }
 
 function trainingSection() {
   const history = report.history;
   if (history.length < 2) return;
   const node = section("training", "Training",
-    "Drag over a chart to zoom in, double-click to see all of it again.");
-  // Charts measure their holder, so the cards must be on the page before they are drawn.
+    "Drag over a chart with the mouse to zoom in, double-click to see all of it again.");
   const grid = el("div", { class: "cards" });
   node.append(grid);
-  const add = (card) => { if (card) grid.append(card); };
-  add(lossCard(history));
-  add(balanceCard(history));
-  add(smallCard(history, "lr", "Learning rate", (value) => (value === 0 ? "0" : value.toExponential(1))));
-  add(smallCard(history, "tokens_per_second", "Tokens per second", short));
+  const card = (title) => {
+    const made = el("div", { class: "card" }, el("h3", {}, title));
+    grid.append(made);
+    return made;
+  };
+  lossCard(card("Loss (nats per token)"), history);
+  if (history.some((point) => point.max_vio.length > 0)) {
+    balanceCard(card("Balance (MaxVio) of each layer"), history);
+  }
+  if (history.some((point) => point.lr)) {
+    smallCard(card("Learning rate"), history, "lr", "Learning rate",
+      (value) => (value === 0 ? "0" : value.toExponential(1)));
+  }
+  if (history.some((point) => point.tokens_per_second)) {
+    smallCard(card("Tokens per second"), history, "tokens_per_second", "Tokens per second", short);
+  }
+  // A scroll bar may have appeared since the first chart was measured.
   dispatchEvent(new Event("resize"));
 }
