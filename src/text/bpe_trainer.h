@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace conclave::text {
@@ -51,14 +52,15 @@ struct BpeVocabulary {
   BpeTrainerOptions options;
   // Every token by id, as bytes; special tokens as their text.
   std::vector<std::string> tokens;
-  // Ids of the left and right part of each merge, best first; merge i makes token
-  // special_tokens.size() + 256 + i.
+  // Ids of the left and right part of each merge, best first; it makes the token that is the two
+  // joined.
   std::vector<std::pair<std::int32_t, std::int32_t>> merges;
 };
 
 // Learns a vocabulary; texts may be any bytes and are borrowed. When the texts have no more pairs
 // to merge, the vocabulary is smaller than asked. Equal counts are settled by the smaller pair of
-// ids, so texts and options alone decide the result. Throws Error(kInvalidArgument) for options
+// ids, so texts and options alone decide the result. Merges that would spell a special token are
+// left out. Throws Error(kInvalidArgument) for options
 // that cannot be met.
 BpeVocabulary train_bpe(std::span<const std::string_view> texts, const BpeTrainerOptions& options,
                         const BpeTrainerCallback& progress = {});
