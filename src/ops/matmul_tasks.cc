@@ -11,10 +11,12 @@ namespace {
 
 using kernels::MatmulKernels;
 
-// Packed activations of a task of the forward product: a quarter of a 1 MiB L2, so that the right
-// panels stream by without pushing them out. No more than 18 tiles, which amortise a panel's load.
+// Of the forward product, a 1 MiB L2 holds the packed activations of a task (no more than 18 tiles:
+// that is enough to share the reading of the panels) and a chunk of panels, which every tile of the
+// task is multiplied with before the next chunk is read.
 constexpr std::int64_t kLeftBytes = 256 << 10;
 constexpr std::int64_t kLeftTiles = 18;
+constexpr std::int64_t kChunkBytes = 512 << 10;
 // Packed columns of x of a task of the weight gradient: half of L2.
 constexpr std::int64_t kRightBytes = 512 << 10;
 // Rows summed in registers before they are added to dw. A constant, because it orders the sum.
@@ -156,24 +158,33 @@ void multiply_groups(Context& context, const MatmulKernels& kernel, MatrixView<c
                      std::span<const PackedMatrix* const> b, MatrixView<float> y, bool accumulate) {
   if (y.rows == 0 || y.cols == 0) return;
   const std::int64_t k = x.cols;
-  const std::int64_t tile_bytes =
-      std::max<std::int64_t>(1, kernel.units(k) * kernel.left_bytes * kernel.rows);
-  const std::int64_t block_rows =
-      kernel.rows * std::clamp<std::int64_t>(kLeftBytes / tile_bytes, 1, kLeftTiles);
-  const auto tasks = plan_products(context, kernel, Offsets(offsets_E1), y.cols, block_rows);
-  const ThreadScratch lefts(context, Context::kPackRows,
-                            kernel.left_size(std::min(block_rows, y.rows), k));
-  const std::int64_t column_bytes = kernel.units(k) * kernel.right_bytes;
+  const std::int64_t tile_bytes = ceil_div(kernel.left_size(kernel.rows, k), 64) * 64;
+  const std::int64_t most_tiles = std::clamp<std::int64_t>(kLeftBytes / tile_bytes, 1, kLeftTiles);
+  const std::int64_t column_bytes = std::max<std::int64_t>(1, kernel.units(k) * kernel.right_bytes);
+  const std::int64_t chunk =
+      std::max<std::int64_t>(1, kChunkBytes / (column_bytes * kernel.panel)) * kernel.panel;
+  // Rows that lie closely together can be fetched as one run of cache lines.
+  const std::int64_t row_lines = x.stride <= 2 * k ? ceil_div(x.stride * 4, 64) : 0;
+  const auto tasks =
+      plan_products(context, kernel, Offsets(offsets_E1), y.cols, most_tiles * kernel.rows);
+  const ThreadScratch lefts(context, Context::kPackRows, tile_bytes * most_tiles);
   run_tasks(context, tasks, [&](int thread, const Task& task) {
-    const void* left = x.row(task.row);
-    if (task.rows != 1 || kernel.compute != DType::kF32) {  // one row of f32 is its own packing
-      kernel.left_by_rows(x.row(task.row), x.stride, task.rows, k, lefts.of(thread));
-      left = lefts.of(thread);
+    const std::byte* right = b[static_cast<std::size_t>(task.group)]->data();
+    const std::int64_t tiles = ceil_div(task.rows, kernel.rows);
+    for (std::int64_t c = 0; c < task.columns; c += chunk) {
+      for (std::int64_t t = 0; t < tiles; ++t) {
+        const Range r = part_of(task.rows, 1, t, tiles);
+        const std::int64_t row = task.row + r.begin;
+        std::byte* left = lefts.of(thread) + t * tile_bytes;
+        const bool first = c == 0;
+        if (first) kernel.left_by_rows(x.row(row), x.stride, r.count, k, left);
+        const bool fetch = first && t + 1 < tiles;
+        kernel.product({left, right + (task.column + c) * column_bytes, kernel.units(k), r.count,
+                        std::min(chunk, task.columns - c), y.row(row) + task.column + c, y.stride,
+                        accumulate, x.row(row + (fetch ? r.count : 0)), 64,
+                        fetch ? kernel.rows * row_lines : 0});
+      }
     }
-    kernel.product({left,
-                    b[static_cast<std::size_t>(task.group)]->data() + task.column * column_bytes,
-                    kernel.units(k), task.rows, task.columns, y.row(task.row) + task.column,
-                    y.stride, accumulate});
   });
 }
 
@@ -196,21 +207,26 @@ void add_weight_gradients(Context& context, const MatmulKernels& kernel, MatrixV
   run_tasks(context, tasks, [&](int thread, const Task& task) {
     const auto group = static_cast<std::size_t>(task.group);
     const MatrixView<float> out = dw[group];
+    const std::int64_t end = offsets.end(group);
     std::byte* left = lefts.of(thread);
     std::byte* right = rights.of(thread);
-    for (std::int64_t row = offsets.begin(group); row < offsets.end(group); row += kGradRows) {
-      const std::int64_t rows = std::min(kGradRows, offsets.end(group) - row);
+    for (std::int64_t row = offsets.begin(group); row < end; row += kGradRows) {
+      const std::int64_t rows = std::min(kGradRows, end - row);
       for (std::int64_t c = 0; c < task.columns; c += kernel.panel) {
         kernel.right_by_columns(x.row(row) + task.column + c, x.stride,
                                 std::min<std::int64_t>(kernel.panel, task.columns - c), rows,
                                 right + c / kernel.panel * kernel.panel_size(rows));
       }
       const std::int64_t tiles = ceil_div(task.rows, kernel.rows);
-      for (std::int64_t tile = 0; tile < tiles; ++tile) {
-        const Range r = part_of(task.rows, 1, tile, tiles);
-        kernel.left_by_columns(dy.row(row) + task.row + r.begin, dy.stride, r.count, rows, left);
+      for (std::int64_t t = 0; t < tiles; ++t) {
+        const Range r = part_of(task.rows, 1, t, tiles);
+        const float* source = dy.row(row) + task.row + r.begin;
+        kernel.left_by_columns(source, dy.stride, r.count, rows, left);
+        // The next tile's columns of dy, a line or less in each row, far apart.
         kernel.product({left, right, kernel.units(rows), r.count, task.columns,
-                        out.row(task.row + r.begin) + task.column, out.stride, true});
+                        out.row(task.row + r.begin) + task.column, out.stride, true,
+                        source + (t + 1 < tiles ? 2 * r.count - 1 : 0), dy.stride * 4,
+                        t + 1 < tiles ? rows : 0});
       }
     }
   });

@@ -23,12 +23,46 @@ using Index = std::int64_t;
 template <class V>
 struct LeftSide {
   using Unit = typename V::Left;
+  static constexpr int kVectors = 1;
+  static constexpr bool kFetchAhead = false;  // MatmulTile::ahead does
   static void put(Unit* p, typename V::Vec v) { V::store_left(p, v); }
 };
 template <class V>
 struct RightSide {
   using Unit = typename V::Right;
+  static constexpr int kVectors = V::kVectors;
+  static constexpr bool kFetchAhead = true;
   static void put(Unit* p, typename V::Vec v) { V::store_right(p, v); }
+};
+
+// Brings the rows that follow the ones being packed towards the second level cache, in the order in
+// which they lie in memory. Packing jumps from row to row, so the hardware sees short rows (up to a
+// page) as noise: with this it reads 14 GB/s of rows of 1 KiB instead of 7 (Zen 4, one core).
+template <class T>
+class RowsAhead {
+ public:
+  RowsAhead(const T* source, Index stride, Index count, Index k)
+      : stride_(stride), k_(k * Index{sizeof(T)} < kPage ? k : 0), next_(source + count * stride) {}
+
+  void fetch(Index elements) {
+    if (k_ == 0) return;
+    for (; elements > 0; elements -= kLine) {
+      __builtin_prefetch(next_ + at_, 0, 2);
+      at_ += kLine;
+      if (at_ >= k_) {
+        at_ = 0;
+        next_ += stride_;
+      }
+    }
+  }
+
+ private:
+  static constexpr Index kPage = 4096;
+  static constexpr Index kLine = 64 / Index{sizeof(T)};
+  Index stride_;
+  Index k_;
+  const T* next_;
+  Index at_ = 0;
 };
 
 // count <= kLanes rows of source, k elements each, into columns of units `width` apart. Always
@@ -38,7 +72,9 @@ void pack_rows(const T* source, Index stride, Index count, Index k, typename Sid
                Index width) {
   constexpr Index kStep = Index{V::kLanes} * V::kUnit;
   const Index units = (k + V::kUnit - 1) / V::kUnit;
+  RowsAhead<T> ahead(source, stride, count, k);
   for (Index k0 = 0, u0 = 0; k0 < k; k0 += kStep, u0 += V::kLanes) {
+    if (Side::kFetchAhead) ahead.fetch(count * kStep);
     typename V::Vec block[V::kLanes];
 #pragma GCC unroll 16
     for (int i = 0; i < V::kLanes; ++i) {
@@ -54,18 +90,25 @@ void pack_rows(const T* source, Index stride, Index count, Index k, typename Sid
   }
 }
 
-// k rows of source, count <= kLanes columns of them, likewise.
+// k rows of source, count <= kVectors * kLanes columns of them, likewise. The columns to the right
+// are what is packed next, and a row is far from the one below it: they are asked for ahead.
 template <class V, class Side, class T>
 void pack_columns(const T* source, Index stride, Index count, Index k, typename Side::Unit* packed,
                   Index width) {
-  const Index whole = k / V::kUnit;
-  for (Index u = 0; u < whole; ++u) {
-    const T* rows = source + u * V::kUnit * stride;
-    Side::put(packed + u * width, V::column_units(rows, stride, V::kUnit, count));
-  }
-  if (k % V::kUnit != 0) {
-    const T* rows = source + whole * V::kUnit * stride;
-    Side::put(packed + whole * width, V::column_units(rows, stride, k % V::kUnit, count));
+  for (Index k0 = 0; k0 < k; k0 += V::kUnit) {
+    const Index rows = k - k0 < V::kUnit ? k - k0 : V::kUnit;
+    const T* row = source + k0 * stride;
+#pragma GCC unroll 2
+    for (int j = 0; j < Side::kVectors; ++j) {
+      const Index at = Index{V::kLanes} * j;
+      const Index n = count > at ? count - at : 0;
+      Side::put(packed + at, V::column_units(row + (n > 0 ? at : 0), stride, rows, n));
+#pragma GCC unroll 2
+      for (int i = 0; i < (Side::kFetchAhead ? V::kUnit : 0); ++i) {
+        __builtin_prefetch(row + (i < rows ? i * stride : 0) + count + at, 0, 2);
+      }
+    }
+    packed += width;
   }
 }
 
@@ -82,63 +125,44 @@ void right_by_rows(const T* source, Index stride, Index count, Index k, void* pa
 
 template <class V, class T>
 void right_by_columns(const T* source, Index stride, Index count, Index k, void* packed) noexcept {
-  constexpr Index kPanel = Index{V::kLanes} * V::kVectors;
-  auto* panel = static_cast<typename V::Right*>(packed);
-  for (Index j = 0; j < kPanel; j += V::kLanes) {
-    const Index left = count > j ? count - j : 0;
-    pack_columns<V, RightSide<V>>(source + (left > 0 ? j : 0), stride,
-                                  left < V::kLanes ? left : V::kLanes, k, panel + j, kPanel);
-  }
-}
-
-// Calls body(first row, rows) for the tiles of a left block: sizes differ by at most one, so that
-// no tile is too small to keep the multipliers busy.
-template <class V, class Body>
-void for_each_tile(Index rows, const Body& body) {
-  const Index tiles = (rows + V::kRows - 1) / V::kRows;
-  for (Index t = 0; t < tiles; ++t) {
-    const Index begin = rows * t / tiles;
-    body(begin, rows * (t + 1) / tiles - begin);
-  }
+  pack_columns<V, RightSide<V>>(source, stride, count, k, static_cast<typename V::Right*>(packed),
+                                Index{V::kLanes} * V::kVectors);
 }
 
 template <class V>
 void left_by_rows(const float* source, Index stride, Index count, Index k, void* packed) noexcept {
-  auto* left = static_cast<typename V::Left*>(packed);
-  const Index units = (k + V::kUnit - 1) / V::kUnit;
-  for_each_tile<V>(count, [&](Index row, Index m) {
-    pack_rows<V, LeftSide<V>>(source + row * stride, stride, m, k, left + row * units, m);
-  });
+  pack_rows<V, LeftSide<V>>(source, stride, count, k, static_cast<typename V::Left*>(packed),
+                            count);
 }
 
 template <class V>
 void left_by_columns(const float* source, Index stride, Index count, Index k,
                      void* packed) noexcept {
-  auto* left = static_cast<typename V::Left*>(packed);
-  const Index units = (k + V::kUnit - 1) / V::kUnit;
-  for_each_tile<V>(count, [&](Index row, Index m) {
-    pack_columns<V, LeftSide<V>>(source + row, stride, m, k, left + row * units, m);
-  });
+  pack_columns<V, LeftSide<V>>(source, stride, count, k, static_cast<typename V::Left*>(packed),
+                               count);
 }
 
-template <class V>
-using TileProduct = void (*)(const typename V::Left* left, const typename V::Right* right,
-                             Index units, float* y, Index y_stride, Index n, bool accumulate);
-
-// One tile of M rows times P panels, all sums in registers.
+// M rows times P panels, all sums in registers. Returns where fetching ahead has come to.
 template <class V, int M, int P>
-void tile_product(const typename V::Left* left, const typename V::Right* right, Index units,
-                  float* y, Index y_stride, Index n, bool accumulate) {
+const char* tile_product(const MatmulTile& tile, Index column, const char* ahead,
+                         Index ahead_step) {
   constexpr int kPanel = V::kLanes * V::kVectors;
   constexpr int kColumns = P * V::kVectors;
   typename V::Acc sum[M][kColumns];
+  float* y = tile.y + column;
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kColumns; ++j) sum[i][j] = V::zero();
+    for (int j = 0; j < kColumns; ++j) {
+      sum[i][j] = V::zero();
+      // It arrives while the sums are made: the store (or addition) need not wait.
+      __builtin_prefetch(y + i * tile.y_stride + j * V::kLanes, 1);
+    }
   }
-  const Index next_panel = units * kPanel;
-  for (Index u = 0; u < units; ++u) {
+  const auto* left = static_cast<const typename V::Left*>(tile.left);
+  const auto* right = static_cast<const typename V::Right*>(tile.right) + column * tile.units;
+  const Index next_panel = tile.units * kPanel;
+  for (Index u = tile.units; u > 0; --u) {
     typename V::Vec r[kColumns];
 #pragma GCC unroll 16
     for (int j = 0; j < kColumns; ++j) {
@@ -152,30 +176,37 @@ void tile_product(const typename V::Left* left, const typename V::Right* right, 
     }
     left += M;
     right += kPanel;
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += ahead_step;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 16
     for (int j = 0; j < kColumns; ++j) {
-      float* out = y + i * y_stride + j * V::kLanes;
-      const Index columns = n - j * V::kLanes;
+      float* out = y + i * tile.y_stride + j * V::kLanes;
+      const Index columns = tile.n - column - j * V::kLanes;
       if (columns <= 0) break;
-      if (accumulate) {
+      if (tile.accumulate) {
         V::store_sum(out, sum[i][j], columns);
       } else {
         V::store(out, sum[i][j], columns);
       }
     }
   }
+  return ahead;
 }
 
 // Panels taken together when a tile has few rows: enough independent sums to hide the latency of
 // the multiply-add, and enough streams to draw the memory's full bandwidth.
 template <class V>
-constexpr int panels_together(int m) {
-  const int panels = V::kRegisters / 2 / (m * V::kVectors);
+constexpr int panels_together(Index m) {
+  const Index panels = V::kRegisters / 2 / (m * V::kVectors);
   return panels >= 4 ? 4 : panels >= 2 ? 2 : 1;
 }
+
+template <class V>
+using TileProduct = const char* (*)(const MatmulTile&, Index column, const char* ahead,
+                                    Index ahead_step);
 
 // tile_product by number of rows: one panel, or panels_together.
 template <class V>
@@ -193,22 +224,20 @@ struct TileTable {
 };
 
 template <class V>
-void product(const MatmulBlock& block) noexcept {
-  constexpr Index kPanel = Index{V::kLanes} * V::kVectors;
+void product(const MatmulTile& tile) noexcept {
   static constexpr TileTable<V> kTiles;
-  const auto* left = static_cast<const typename V::Left*>(block.left);
-  const auto* right = static_cast<const typename V::Right*>(block.right);
-  const Index largest = block.rows < V::kRows ? block.rows : V::kRows;
-  const Index group = kPanel * panels_together<V>(static_cast<int>(largest < 1 ? 1 : largest));
-  for (Index column = 0; column < block.n;) {
-    const bool wide = block.rows <= V::kRows && column + group <= block.n;
-    const Index n = wide ? group : (block.n - column < kPanel ? block.n - column : kPanel);
-    for_each_tile<V>(block.rows, [&](Index row, Index m) {
-      (wide ? kTiles.together : kTiles.one)[m](
-          left + row * block.units, right + column * block.units, block.units,
-          block.y + row * block.y_stride + column, block.y_stride, n, block.accumulate);
-    });
-    column += n;
+  constexpr Index kPanel = Index{V::kLanes} * V::kVectors;
+  const Index group = kPanel * panels_together<V>(tile.rows);
+  // What is asked for ahead when nothing is left to ask for must be harmless: a line in use.
+  const char* ahead = static_cast<const char*>(tile.ahead);
+  Index fetches = tile.ahead_lines;
+  for (Index column = 0; column < tile.n;) {
+    if (fetches <= 0) ahead = static_cast<const char*>(tile.left);
+    const Index step = fetches > 0 ? tile.ahead_step : 0;
+    const bool wide = column + group <= tile.n;
+    ahead = (wide ? kTiles.together : kTiles.one)[tile.rows](tile, column, ahead, step);
+    fetches -= tile.units;
+    column += wide ? group : kPanel;
   }
 }
 

@@ -6,14 +6,13 @@
 //
 // Layouts. K is cut into units of `unit` consecutive k (zero-padded): one f32, or for the bf16 dot
 // product instruction a pair. U = ceil(K / unit).
-//   left block   the M rows are cut evenly into tiles of at most `rows` rows; the tile of rows
-//                [r, r + m) starts at unit r * U and is [U][m]
+//   left tile    m <= `rows` rows: [U][m]
 //   right panel  `panel` columns, zero-padded: [U][panel]; panels follow each other
 // With bf16 compute both operands are rounded to bf16 while they are packed. Instruction sets
 // without a bf16 product hold the rounded left operand as f32 and widen the right one as they go.
 //
 // All functions are single-threaded, allocate nothing and read and write exactly the elements
-// named, except that packing a left block may write up to kLeftSlack bytes behind it.
+// named, except that packing a left tile may write up to kLeftSlack bytes behind it.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +25,8 @@
 namespace conclave::kernels {
 
 // y[rows, n] = left * right, or += : the sum over k is then taken from zero and added once.
-struct MatmulBlock {
-  const void* left;   // packed left block of `rows` rows
+struct MatmulTile {
+  const void* left;   // packed tile of 1 <= rows <= kernel.rows
   const void* right;  // packed panels, at least n columns
   std::int64_t units;
   std::int64_t rows;
@@ -35,6 +34,11 @@ struct MatmulBlock {
   float* y;  // must not overlap the operands
   std::int64_t y_stride;
   bool accumulate;
+  // Memory that is needed next, to be fetched into the second level cache meanwhile: about
+  // `ahead_lines` cache lines, `ahead_step` bytes apart. May be nothing, and need not be valid.
+  const void* ahead = nullptr;
+  std::int64_t ahead_step = 0;
+  std::int64_t ahead_lines = 0;
 };
 
 // `count` rows (or columns) of the operand in `source`, row stride `stride`, with `k` products.
@@ -51,7 +55,8 @@ struct MatmulKernels {
   int left_bytes;   // of a unit of one row
   int right_bytes;  // of a unit of one column
 
-  // A left block of `count` rows. `by_rows`: source[count][k]; `by_columns`: source[k][count].
+  // A left tile of 1 <= count <= rows rows. `by_rows`: source[count][k]; `by_columns`:
+  // source[k][count].
   MatmulPack<float> left_by_rows;
   MatmulPack<float> left_by_columns;
   // One right panel of count <= panel columns. `by_rows`: source[count][k], a weight for y = x W^T;
@@ -61,7 +66,7 @@ struct MatmulKernels {
   MatmulPack<bf16> right_by_rows_bf16;
   MatmulPack<bf16> right_by_columns_bf16;
 
-  void (*product)(const MatmulBlock& block) noexcept;
+  void (*product)(const MatmulTile& tile) noexcept;
 
   std::int64_t units(std::int64_t k) const { return (k + unit - 1) / unit; }
   std::int64_t panels(std::int64_t n) const { return (n + panel - 1) / panel; }

@@ -15,23 +15,13 @@ float rounded(T value) {
   return kCompute == DType::kBF16 ? to_float(to_bf16(f)) : f;
 }
 
-// The unit of row r, product k in a left block.
-std::int64_t left_index(std::int64_t rows, std::int64_t units, std::int64_t r, std::int64_t k) {
-  const std::int64_t tiles = (rows + kRows - 1) / kRows;
-  std::int64_t tile = r * tiles / rows;
-  while (rows * (tile + 1) / tiles <= r) ++tile;
-  const std::int64_t begin = rows * tile / tiles;
-  const std::int64_t m = rows * (tile + 1) / tiles - begin;
-  return begin * units + k * m + (r - begin);
-}
-
 template <DType kCompute, bool kByRows>
 void pack_left(const float* source, std::int64_t stride, std::int64_t count, std::int64_t k,
                void* packed) noexcept {
   auto* left = static_cast<float*>(packed);
   for (std::int64_t r = 0; r < count; ++r) {
     for (std::int64_t i = 0; i < k; ++i) {
-      left[left_index(count, k, r, i)] =
+      left[i * count + r] =
           rounded<kCompute>(kByRows ? source[r * stride + i] : source[i * stride + r]);
     }
   }
@@ -50,18 +40,18 @@ void pack_right(const T* source, std::int64_t stride, std::int64_t count, std::i
   }
 }
 
-void product(const MatmulBlock& block) noexcept {
-  const auto* left = static_cast<const float*>(block.left);
-  const auto* right = static_cast<const float*>(block.right);
-  for (std::int64_t r = 0; r < block.rows; ++r) {
-    for (std::int64_t c = 0; c < block.n; ++c) {
-      const float* column = right + c / kPanel * kPanel * block.units + c % kPanel;
+void product(const MatmulTile& tile) noexcept {
+  const auto* left = static_cast<const float*>(tile.left);
+  const auto* right = static_cast<const float*>(tile.right);
+  for (std::int64_t r = 0; r < tile.rows; ++r) {
+    for (std::int64_t c = 0; c < tile.n; ++c) {
+      const float* column = right + c / kPanel * kPanel * tile.units + c % kPanel;
       float sum = 0.0f;
-      for (std::int64_t k = 0; k < block.units; ++k) {
-        sum += left[left_index(block.rows, block.units, r, k)] * column[k * kPanel];
+      for (std::int64_t k = 0; k < tile.units; ++k) {
+        sum += left[k * tile.rows + r] * column[k * kPanel];
       }
-      float* y = block.y + r * block.y_stride + c;
-      *y = block.accumulate ? *y + sum : sum;
+      float* y = tile.y + r * tile.y_stride + c;
+      *y = tile.accumulate ? *y + sum : sum;
     }
   }
 }
