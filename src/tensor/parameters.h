@@ -62,7 +62,7 @@ class ParameterSet {
 
   // Reserves the flat arrays (zero-filled): values, and gradients for training.
   void allocate(bool with_gradients);
-  bool allocated() const { return values_.bytes() > 0; }
+  bool allocated() const { return values_.raw() != nullptr; }
   std::span<float> values() const { return values_.span<float>(); }
   std::span<float> gradients() const { return gradients_.span<float>(); }
 
