@@ -92,6 +92,9 @@ const RouterTraits& router_traits(std::string_view kind);
 RouterConfig default_router_config(std::string_view kind);
 // Error(kInvalidArgument) naming the field, what was found and what is allowed.
 void validate_router_config(const RouterConfig& config);
+// The same, and Error(kInvalidArgument) for what runs but cannot be trained: a router that gets no
+// gradient from the task.
+void check_trainable(const RouterConfig& config);
 // Error(kInvalidArgument) where the router looks at later tokens: a causal model cannot use it.
 void check_causal(const RouterConfig& config);
 

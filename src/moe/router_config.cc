@@ -124,7 +124,11 @@ void validate_router_config(const RouterConfig& config) {
   check_groups(config, spec.traits);
   check_numbers(config, spec.traits);
   if (spec.validate != nullptr) spec.validate(config);
-  if (config.k == 1 && config.renormalize && spec.traits.needs_logits) {
+}
+
+void check_trainable(const RouterConfig& config) {
+  validate_router_config(config);
+  if (config.k == 1 && config.renormalize && find_router(config.kind).traits.needs_logits) {
     fail(ErrorKind::kInvalidArgument,
          "router '{}': k = 1 with renormalize = true: the weight of a single expert is then always "
          "{}, so the router would get no gradient from the task; set renormalize = false or k >= 2",

@@ -140,6 +140,7 @@ moe::LayerConfig make_layer(const Recipe& recipe) {
     r.capacity_order = moe::parse_capacity_order(recipe.string("router.capacity_order"));
   }
   if (given("router.jitter")) r.jitter = recipe.real("router.jitter");
+  moe::check_trainable(r);
   ffn.expert_bias = moe::router_traits(r.kind).supports_bias && recipe.real("router.bias_rate") > 0;
   return ffn;
 }
