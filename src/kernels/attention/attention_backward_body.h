@@ -155,7 +155,7 @@ struct AttentionBackwardBody {
     float* p = s.p + r * kKeys;
     float* ds = s.ds + r * kKeys;
     if (seen.end <= seen.begin) {
-      for (int i = 0; i < kRows; ++i) weigh_row(seen, 0, 0, 0, 0, p + i * kKeys, ds + i * kKeys);
+      for (int i = 0; i < kRows; ++i) clear(0, kKeys, p + i * kKeys, ds + i * kKeys);
       return;
     }
     const int begin = seen.begin / kAttentionKeyBlock * kAttentionKeyBlock;
@@ -175,20 +175,26 @@ struct AttentionBackwardBody {
                                         s.dq + r * width, width, width);
   }
 
-  // Scores become p and <do, v> becomes ds = p * (<do, v> - delta); 0 outside begin .. end-1.
+  // Scores become p and <do, v> becomes ds = p * (<do, v> - delta); 0 for keys that are not seen
+  // and outside begin .. end-1.
   static void weigh_row(typename Tile::Range seen, int begin, int end, float lse, float delta,
                         float* p, float* ds) {
     const Vec zero = V::set(0.f);
-    for (int i = 0; i < kKeys; i += kLanes) {
-      Vec weight = zero;
-      Vec d_score = zero;
-      if (i >= begin && i < end) {
-        weight = exp2<V>(V::load(p + i) - V::set(lse));
-        weight = V::keep(weight, seen.begin - i, seen.end - i, zero);
-        d_score = weight * (V::load(ds + i) - V::set(delta));
-      }
+    const bool all = seen.begin <= begin && seen.end >= end;
+    for (int i = begin; i < end; i += kLanes) {
+      Vec weight = exp2<V>(V::load(p + i) - V::set(lse));
+      if (!all) weight = V::keep(weight, seen.begin - i, seen.end - i, zero);
       V::store(p + i, weight);
-      V::store(ds + i, d_score);
+      V::store(ds + i, weight * (V::load(ds + i) - V::set(delta)));
+    }
+    clear(0, begin, p, ds);
+    clear(end, kKeys, p, ds);
+  }
+
+  static void clear(int begin, int end, float* p, float* ds) {
+    for (int i = begin; i < end; i += kLanes) {
+      V::store(p + i, V::set(0.f));
+      V::store(ds + i, V::set(0.f));
     }
   }
 

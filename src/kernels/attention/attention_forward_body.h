@@ -6,6 +6,7 @@
 // multiplies by exactly 1 and adds exact zeros.
 #pragma once
 
+#include <float.h>
 #include <math.h>
 
 #include "kernels/attention/attention_tile.h"
@@ -81,7 +82,7 @@ struct AttentionForwardBody {
     for (Index i = 0; i < rows * width; i += kLanes) V::store(s.acc + i, V::set(0.f));
     for (Index row = 0; row < rows; ++row) {
       V::store(s.sum + row * kLanes, V::set(0.f));
-      s.top[row] = -HUGE_VALF;
+      s.top[row] = -FLT_MAX;  // no -inf, whose difference to itself is NaN
     }
   }
 
@@ -115,42 +116,55 @@ struct AttentionForwardBody {
       Tile::template scores<R>(a.head_dim, s.q + row * a.head_dim, keys, begin, end, s.p);
     });
     float factor[kRows];
-    for (int r = 0; r < count; ++r) {
-      const Index position = a.first_position + (row + r) / a.n_heads;
-      factor[r] = weigh_row(Tile::visible(position, a.window, block), begin, end, s.p + r * kKeys,
-                            s.top + row + r, s.sum + (row + r) * kLanes);
-    }
+    weigh(a, s, row, count, block, begin, end, factor);
     const Index width = Tile::padded(a.head_dim);
     Tile::template accumulate<kKeys, 1>(count, seen.end - seen.begin, s.p + seen.begin,
                                         values + seen.begin * width, width, factor,
                                         s.acc + row * width, width, width);
   }
 
-  // Scores begin .. end-1 of a row become weights 2^(score - top); returns by what the row's
-  // earlier weights shrink, because the largest score has grown.
-  static float weigh_row(typename Tile::Range seen, int begin, int end, float* p, float* top,
-                         float* sum) {
+  // Scores begin .. end-1 of `count` rows become weights 2^(score - top). factor[r]: by what the
+  // row's earlier weights shrink, because its largest score has grown.
+  static void weigh(const AttentionForward& a, const Scratch& s, Index row, int count, Index block,
+                    int begin, int end, float* factor) {
+    float block_top[kRows];
+    for (int r = 0; r < count; ++r) {
+      const Index position = a.first_position + (row + r) / a.n_heads;
+      const auto seen = Tile::visible(position, a.window, block);
+      block_top[r] = mask_row(seen, begin, end, s.p + r * kKeys);
+    }
+    const Vec old_top = V::load_first(s.top + row, count);
+    const Vec new_top = V::max(V::load_first(block_top, count), old_top);
+    V::store_first(s.top + row, new_top, count);
+    V::store_first(factor, exp2<V>(old_top - new_top), count);
+    for (int r = 0; r < count; ++r) {
+      const Vec top = V::set(s.top[row + r]);
+      float* p = s.p + r * kKeys;
+      float* sum = s.sum + (row + r) * kLanes;
+      Vec total = V::load(sum) * V::set(factor[r]);
+      for (int i = begin; i < end; i += kLanes) {
+        const Vec weight = exp2<V>(V::load(p + i) - top);
+        V::store(p + i, weight);
+        total = total + weight;
+      }
+      V::store(sum, total);
+    }
+  }
+
+  // The largest of the scores begin .. end-1 that are seen; the others become -inf.
+  static float mask_row(typename Tile::Range seen, int begin, int end, float* p) {
+    Vec high = V::set(-FLT_MAX);
+    if (seen.begin <= begin && seen.end >= end) {
+      for (int i = begin; i < end; i += kLanes) high = V::max(V::load(p + i), high);
+      return V::top(high);
+    }
     const Vec never = V::set(-HUGE_VALF);
-    Vec high = never;
     for (int i = begin; i < end; i += kLanes) {
       const Vec score = V::keep(V::load(p + i), seen.begin - i, seen.end - i, never);
       V::store(p + i, score);
       high = V::max(score, high);
     }
-    const float block_top = V::top(high);
-    const float new_top = block_top > *top ? block_top : *top;
-    // Nothing seen so far: every score is -inf, and must give 0.
-    const Vec shift = V::set(new_top == -HUGE_VALF ? 0.f : new_top);
-    const Vec factor = exp2<V>(V::set(*top) - shift);
-    Vec total = V::load(sum) * factor;
-    for (int i = begin; i < end; i += kLanes) {
-      const Vec weight = exp2<V>(V::load(p + i) - shift);
-      V::store(p + i, weight);
-      total = total + weight;
-    }
-    V::store(sum, total);
-    *top = new_top;
-    return V::first_lane(factor);
+    return V::top(high);
   }
 
   static void finish_row(const AttentionForward& a, const Scratch& s, Index row) {

@@ -86,33 +86,46 @@ struct RmsNormBody {
     }
   }
 
+  // 64 rows at a time, so that the strips of columns find them in the second cache.
   static void backward_weight(const RmsNormBackward& a) noexcept {
+    constexpr int kStrip = 4 * V::kLanes;
+    constexpr Index kPanel = 64;
+    for (Index t = 0; t < a.rows; t += kPanel) {
+      const Index end = t + kPanel < a.rows ? t + kPanel : a.rows;
+      Index i = 0;
+      for (; i + kStrip <= a.width; i += kStrip) weight_strip(a, t, end, i);
+      for (; i < a.width; i += V::kLanes) weight_vector(a, t, end, i);
+    }
+  }
+
+  // Four vectors of columns from column i on, over rows t .. end-1.
+  static void weight_strip(const RmsNormBackward& a, Index t, Index end, Index i) {
     constexpr int kLanes = V::kLanes;
-    Index i = 0;
-    for (; i + 4 * kLanes <= a.width; i += 4 * kLanes) {
-      Vec dw[4];
-      for (int c = 0; c < 4; ++c) dw[c] = V::load(a.dw_D + i + c * kLanes);
-      for (Index t = 0; t < a.rows; ++t) {
-        const Vec r = V::set(a.rstd_T[t]);
-        const float* x = a.x + t * a.x_stride + i;
-        const float* dy = a.dy + t * a.dy_stride + i;
+    Vec dw[4];
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) {
-          dw[c] = V::fma(V::load(dy + c * kLanes), V::load(x + c * kLanes) * r, dw[c]);
-        }
+    for (int c = 0; c < 4; ++c) dw[c] = V::load(a.dw_D + i + c * kLanes);
+    for (; t < end; ++t) {
+      const Vec r = V::set(a.rstd_T[t]);
+      const float* x = a.x + t * a.x_stride + i;
+      const float* dy = a.dy + t * a.dy_stride + i;
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c) {
+        dw[c] = V::fma(V::load(dy + c * kLanes), V::load(x + c * kLanes) * r, dw[c]);
       }
-      for (int c = 0; c < 4; ++c) V::store(a.dw_D + i + c * kLanes, dw[c]);
     }
-    for (; i < a.width; i += kLanes) {
-      const Index left = a.width - i;
-      Vec dw = V::load_first(a.dw_D + i, left);
-      for (Index t = 0; t < a.rows; ++t) {
-        const Vec x = V::load_first(a.x + t * a.x_stride + i, left);
-        const Vec dy = V::load_first(a.dy + t * a.dy_stride + i, left);
-        dw = V::fma(dy, x * V::set(a.rstd_T[t]), dw);
-      }
-      V::store_first(a.dw_D + i, dw, left);
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) V::store(a.dw_D + i + c * kLanes, dw[c]);
+  }
+
+  static void weight_vector(const RmsNormBackward& a, Index t, Index end, Index i) {
+    const Index left = a.width - i;
+    Vec dw = V::load_first(a.dw_D + i, left);
+    for (; t < end; ++t) {
+      const Vec x = V::load_first(a.x + t * a.x_stride + i, left);
+      const Vec dy = V::load_first(a.dy + t * a.dy_stride + i, left);
+      dw = V::fma(dy, x * V::set(a.rstd_T[t]), dw);
     }
+    V::store_first(a.dw_D + i, dw, left);
   }
 
   static constexpr RmsNormKernel kernel(sys::Isa isa) {

@@ -24,9 +24,18 @@ struct Simd256 {
 
   static Vec set(float x) { return _mm256_set1_ps(x); }
   static Vec load(const float* p) { return _mm256_loadu_ps(p); }
-  static Vec load_first(const float* p, Index n) { return _mm256_maskload_ps(p, first(n)); }
+  static Vec load_first(const float* p, Index n) {
+    return n >= kLanes ? load(p) : _mm256_maskload_ps(p, first(n));
+  }
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
-  static void store_first(float* p, Vec v, Index n) { _mm256_maskstore_ps(p, first(n), v); }
+  // A masked store takes AMD's cores some twenty cycles.
+  static void store_first(float* p, Vec v, Index n) {
+    if (n >= kLanes) {
+      store(p, v);
+    } else {
+      _mm256_maskstore_ps(p, first(n), v);
+    }
+  }
 
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
   static Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
