@@ -72,6 +72,7 @@ TEST_F(TinyStream, CountsPairsAndNeighbours) {
   EXPECT_EQ(analysis.layer(1).adjacent_pairs, 2);
   EXPECT_EQ(analysis.layer(1).adjacent_repeats, 2);
   EXPECT_EQ(analysis.layer(1).unused_slots, 3);
+  EXPECT_EQ(analysis.layer(1).coactivation_EE, (Counts{2, 0, 2, 0, 2, 1, 2, 1, 3}));
 }
 
 TEST_F(TinyStream, FollowsTokensFromLayerToLayer) {
