@@ -216,18 +216,16 @@ void Transformer::backward(ops::Context& context, const Batch& batch, const Forw
                            Activations& activations, MatrixView<float> d_out) {
   CONCLAVE_CHECK(activations.keep, "the forward pass kept nothing for a backward pass");
   const BlockContext block = block_context(context, batch, options, activations);
-  FloatMatrix d_stream;
-  const MatrixView<float> dx = d_stream.resize(d_out.rows, d_out.cols);
+  const MatrixView<float> dx = activations.d_stream.resize(d_out.rows, d_out.cols);
   ops::rmsnorm_backward(context, activations.x.view(), final_norm_.w, activations.rstd.data(),
                         d_out, dx, /*add_to_dx=*/false, final_norm_.dw);
-  BlockGradients scratch;
   for (int layer = config_.n_layers - 1; layer >= 0; --layer) {
     const auto l = static_cast<std::size_t>(layer);
     BlockSaved& saved = activations.blocks[activations.recompute ? 0 : l];
     if (activations.recompute) {
       block_forward(block, layer, blocks_[l], activations.inputs[l].view(), saved);
     }
-    block_backward(block, layer, blocks_[l], saved, dx, scratch);
+    block_backward(block, layer, blocks_[l], saved, dx, activations.gradients);
   }
   ops::embedding_backward(context, batch.ids_T, dx, parameters_.gradient(0));
 }

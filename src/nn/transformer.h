@@ -35,6 +35,8 @@ struct Activations {
   FloatMatrix out;                  // [T, D] after the final norm
   std::vector<std::int32_t> positions_T;
   std::vector<moe::AuxiliaryLosses> losses_L;
+  FloatMatrix d_stream;  // work space of the backward pass, kept from step to step
+  BlockGradients gradients;
 };
 
 class Transformer {

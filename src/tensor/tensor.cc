@@ -1,8 +1,12 @@
 #include "tensor/tensor.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
+
+#include "sys/memory.h"
 
 namespace conclave {
 
@@ -40,12 +44,7 @@ std::int64_t checked_count(std::span<const std::int64_t> dims, std::int64_t limi
 }
 
 AlignedBuffer::AlignedBuffer(std::size_t bytes) {
-  constexpr std::size_t kAlign = 64;
-  if (bytes > std::numeric_limits<std::size_t>::max() - kAlign) {
-    fail(ErrorKind::kOutOfMemory, "cannot allocate {} bytes", bytes);
-  }
-  const std::size_t rounded = std::max(kAlign, (bytes + kAlign - 1) / kAlign * kAlign);
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlign, rounded)));
+  data_.reset(static_cast<std::byte*>(sys::allocate_memory(bytes)));
   if (!data_) fail(ErrorKind::kOutOfMemory, "cannot allocate {} bytes", bytes);
   size_ = bytes;
 }

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -13,6 +12,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "sys/memory.h"
 
 namespace conclave {
 
@@ -43,7 +43,8 @@ class Shape {
 // The product of the dimensions, or an Error(kBadFile) where one is negative or it exceeds `limit`.
 std::int64_t checked_count(std::span<const std::int64_t> dims, std::int64_t limit);
 
-// Uninitialised memory aligned to 64 bytes (one cache line, one AVX-512 register).
+// Uninitialised memory aligned to 64 bytes (one cache line, one AVX-512 register) or more, in huge
+// pages where it is large (sys/memory.h).
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
@@ -57,7 +58,7 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(std::byte* p) const { std::free(p); }
+    void operator()(std::byte* p) const { sys::free_memory(p); }
   };
   std::unique_ptr<std::byte, Free> data_;
   std::size_t size_ = 0;
