@@ -15,6 +15,7 @@ nlohmann::json to_json(const HistoryEntry& e) {
                          {"loss", e.loss},
                          {"learning_rate", e.learning_rate},
                          {"tokens_per_second", e.tokens_per_second},
+                         {"seconds", e.seconds},
                          {"gradient_norm", e.gradient_norm},
                          {"load_balance", e.load_balance},
                          {"z_loss", e.z_loss},
@@ -32,6 +33,7 @@ HistoryEntry from_json(const io::JsonView& json) {
   e.loss = json.number("loss", -kAny, kAny);
   e.learning_rate = json.number("learning_rate", 0, kAny, 0);
   e.tokens_per_second = json.number("tokens_per_second", 0, kAny, 0);
+  e.seconds = json.number("seconds", 0, kAny, 0);
   e.gradient_norm = json.number("gradient_norm", 0, kAny, 0);
   e.load_balance = json.number("load_balance", -kAny, kAny, 0);
   e.z_loss = json.number("z_loss", -kAny, kAny, 0);

@@ -18,7 +18,8 @@ struct HistoryEntry {
   std::optional<double> heldout_loss;      // mean over domains, nats per token
   std::optional<double> heldout_per_byte;  // nats per byte
   double learning_rate = 0;
-  double tokens_per_second = 0;
+  double tokens_per_second = 0;  // smoothed over steps
+  double seconds = 0;            // of this step
   double gradient_norm = 0;
   double load_balance = 0;  // the auxiliary losses, unweighted
   double z_loss = 0;

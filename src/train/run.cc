@@ -230,6 +230,7 @@ void Run::after_step(const StepReport& report) {
     entry.loss = report.loss;
     entry.learning_rate = report.learning_rate;
     entry.tokens_per_second = speed_.recent();
+    entry.seconds = report.seconds;
     entry.gradient_norm = report.gradient_norm;
     entry.load_balance = report.auxiliary.load_balance;
     entry.z_loss = report.auxiliary.z_loss;
