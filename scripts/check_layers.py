@@ -17,9 +17,13 @@ import sys
 # one group are siblings and never include each other.
 ORDER = [
     ["base"], ["sys"], ["tensor"], ["kernels"], ["ops"], ["moe"], ["nn"], ["io", "text"], ["models"],
-    ["train", "infer", "quant", "edit", "inspect"], ["serve"], ["cli"],
+    ["train", "infer", "quant", "edit", "inspect"], ["serve"], ["api", "cli"],
 ]
 RANK = {layer: rank for rank, group in enumerate(ORDER) for layer in group}
+
+# The installed API is implemented by src/api; the exception type is the one part that the layers share.
+API_LAYER = "api"
+SHARED_API_HEADERS = {"src/base/error.h": "conclave/error.h"}
 
 # Folders with sources of ours; whatever else lies in the tree (build output, data) is not looked at.
 SOURCE_DIRS = ["include", "src", "tests", "bench", "fuzz", "examples", "scripts", "cmake", "python"]
@@ -117,7 +121,9 @@ def check_src_include(root, reached, path, number, target, findings):
     if layer not in RANK:
         findings.add(path, number, f"src/{layer} is not in the order of the layers; add it to ORDER")
     elif other == "conclave":
-        return
+        if layer != API_LAYER and SHARED_API_HEADERS.get(path) != target:
+            findings.add(path, number, f"{layer}/ includes the installed API; only src/api does, the "
+                         "layers use each other's headers")
     elif other not in RANK:
         findings.add(path, number, f'"{target}" does not start with a layer; write "{layer}/..." or '
                      "use <...> for a library")
@@ -150,9 +156,9 @@ def check_includes(root, reached, path, text, findings):
         elif path.startswith("include/conclave/"):
             if quoted or target.split("/")[0] in RANK:
                 check_public_include(path, number, target, findings)
-        elif path.startswith("src/") and (quoted or target.split("/")[0] in RANK):
+        elif path.startswith("src/") and (quoted or target.split("/")[0] in [*RANK, "conclave"]):
             # <sys/mman.h> and its like belong to the system: only a file of ours counts.
-            if quoted or os.path.exists(os.path.join(root, "src", target)):
+            if quoted or target.startswith("conclave/") or os.path.exists(os.path.join(root, "src", target)):
                 check_src_include(root, reached, path, number, target, findings)
 
 

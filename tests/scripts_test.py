@@ -83,6 +83,13 @@ class CheckLayers(unittest.TestCase):
         self.assert_found({"include/conclave/a.h": '#include "base/error.h"\n'},
                           "include/conclave/a.h:1")
 
+    def test_the_api_is_included_by_its_own_layer_only(self):
+        self.assert_clean({"src/api/a.cc": "#include <conclave/b.h>\n",
+                           "src/base/error.h": "#include <conclave/error.h>\n"})
+        self.assert_found({"src/moe/a.cc": "#include <conclave/error.h>\n",
+                           "src/base/error.h": '#include "conclave/model.h"\n'},
+                          "src/base/error.h:1", "src/moe/a.cc:1")
+
     def test_an_unknown_folder_is_found(self):
         self.assert_found({"src/misc/a.h": '#include "base/error.h"\n'}, "src/misc/a.h:1")
 
