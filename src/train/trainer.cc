@@ -10,6 +10,7 @@
 #include "nn/evaluate.h"
 #include "nn/loss_head.h"
 #include "ops/optimizer.h"
+#include "train/diagnose.h"
 #include "train/initializer.h"
 #include "train/schedule.h"
 
@@ -142,11 +143,10 @@ double Trainer::forward_backward(const MicroBatch& micro, std::int64_t micro_ind
   double sum = 0;
   for (float value : nll) sum += static_cast<double>(value);
   if (!std::isfinite(sum)) {
-    fail(
-        ErrorKind::kNumeric,
-        "step {}: the loss is not finite: lower optimizer.learning_rate, or resume from an earlier "
-        "checkpoint",
-        step_ + 1);
+    fail(ErrorKind::kNumeric,
+         "step {}: the loss is not finite, first in {}; the weights were not changed. Lower "
+         "optimizer.learning_rate, or resume from an earlier checkpoint",
+         step_ + 1, locate_nonfinite(context_, *transformer_, activations_));
   }
   transformer_->backward(context_, batch, options, activations_, d_out);
   for (const moe::AuxiliaryLosses& losses : activations_.losses_L) {
