@@ -31,7 +31,13 @@ void check_input(const RouterConfig& config, const RouterTraits& traits,
   CONCLAVE_CHECK(
       !traits.needs_ids || input.ids_T.size() == static_cast<std::size_t>(input.n_tokens),
       "{}: {} ids for {} tokens", config.kind, input.ids_T.size(), input.n_tokens);
-  CONCLAVE_CHECK(traits.supports_bias || input.expert_bias_E == nullptr, "{}", config.kind);
+  if (!traits.supports_bias && input.expert_bias_E != nullptr) {
+    fail(ErrorKind::kInvalidArgument,
+         "router '{}': does not select by a bias per expert; leave the bias out, or use "
+         "sigmoid_bias "
+         "or softmax_topk",
+         config.kind);
+  }
 }
 
 }  // namespace

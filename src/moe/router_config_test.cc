@@ -32,13 +32,13 @@ RouterConfig make(std::string_view kind, int n_experts, int k) {
 
 std::string refusal_of(RouterConfig config, const std::function<void(RouterConfig&)>& change) {
   change(config);
-  return refusal([&] { validate_router_config(config); });
+  return refusal([&] { check_trainable(config); });
 }
 
 TEST(RouterConfig, DefaultsAreValidOnceSizesAreSet) {
   for (const RouterTraits& traits : router_list()) {
     const int k = traits.name == "switch_top1" ? 1 : 2;
-    EXPECT_EQ(refusal([&] { validate_router_config(make(traits.name, 8, k)); }), "") << traits.name;
+    EXPECT_EQ(refusal([&] { check_trainable(make(traits.name, 8, k)); }), "") << traits.name;
   }
   EXPECT_EQ(default_router_config("switch_top1").k, 1);
   EXPECT_FALSE(default_router_config("switch_top1").renormalize);
@@ -72,9 +72,6 @@ TEST(RouterConfig, EveryFieldIsChecked) {
       {"softmax_topk", [](auto& c) { c.k = 0; }, "k = 0"},
       {"softmax_topk", [](auto& c) { c.k = -1; }, "k = -1"},
       {"softmax_topk", [](auto& c) { c.k = 9; }, "k = 9"},
-      {"softmax_topk", [](auto& c) { c.k = 1; }, "no gradient"},
-      {"sigmoid_bias", [](auto& c) { c.k = 1; }, "no gradient"},
-      {"noisy_topk", [](auto& c) { c.k = 1; }, "no gradient"},
       {"softmax_topk", [](auto& c) { c.n_groups = 0; }, "n_groups = 0"},
       {"softmax_topk", [](auto& c) { c.n_groups = 3; }, "n_groups = 3"},
       {"softmax_topk", [](auto& c) { c.topk_groups = 2; }, "topk_groups = 2"},
@@ -83,7 +80,7 @@ TEST(RouterConfig, EveryFieldIsChecked) {
       {"sigmoid_bias", [](auto& c) { c.n_groups = 4, c.topk_groups = 1, c.k = 3; }, "k = 3"},
       {"switch_top1", [](auto& c) { c.n_groups = 2; }, "n_groups = 2"},
       {"switch_top1", [](auto& c) { c.k = 2; }, "k = 2"},
-      {"switch_top1", [](auto& c) { c.renormalize = true; }, "no gradient"},
+      {"switch_top1", [](auto& c) { c.renormalize = true; }, "renormalize"},
       {"noisy_topk", [](auto& c) { c.renormalize = false; }, "renormalize"},
       {"noisy_topk", [](auto& c) { c.noise_floor = 0; }, "noise_floor"},
       {"noisy_topk", [](auto& c) { c.noise_floor = kNan; }, "noise_floor"},
@@ -116,6 +113,21 @@ TEST(RouterConfig, EveryFieldIsChecked) {
   }
 }
 
+// The weight of one renormalised expert is a constant: it runs, but the task cannot teach it.
+TEST(RouterConfig, RenormalisedTop1RunsButIsRefusedForTraining) {
+  for (const char* kind : {"softmax_topk", "sigmoid_bias", "noisy_topk"}) {
+    EXPECT_EQ(refusal([&] { validate_router_config(make(kind, 8, 1)); }), "");
+    const std::string message = refusal([&] { check_trainable(make(kind, 8, 1)); });
+    EXPECT_NE(message.find("no gradient"), std::string::npos) << message;
+    EXPECT_EQ(refusal([&] { check_trainable(make(kind, 8, 2)); }), "");
+  }
+  RouterConfig raw = make("softmax_topk", 8, 1);
+  raw.renormalize = false;
+  EXPECT_EQ(refusal([&] { check_trainable(raw); }), "");
+  EXPECT_EQ(refusal([&] { check_trainable(make("hash", 8, 1)); }), "");
+  EXPECT_EQ(refusal([&] { check_trainable(make("switch_top1", 8, 1)); }), "");
+}
+
 TEST(RouterConfig, NonCausalRoutersAreRefusedWithTheReason) {
   for (const RouterTraits& traits : router_list()) {
     const std::string message = refusal([&] { check_causal(make(traits.name, 8, 2)); });
@@ -135,6 +147,23 @@ TEST(RouterConfig, BatchesBeyondInt32SlotsAreRefused) {
     const std::string message =
         refusal([&] { router_forward(context, make("softmax_topk", 8, 2), input, decision); });
     EXPECT_NE(message.find("tokens"), std::string::npos);
+  }
+}
+
+TEST(RouterConfig, ABiasThatWouldBeIgnoredIsRefused) {
+  ops::Context context(1);
+  const std::vector<float> logits(8, 0.0f);
+  RouterInput input;
+  input.n_tokens = 1;
+  input.logits_TE = logits.data();
+  input.expert_bias_E = logits.data();
+  RoutingDecision decision;
+  for (const RouterTraits& traits : router_list()) {
+    if (!traits.needs_logits) continue;
+    const int k = traits.name == "switch_top1" ? 1 : 2;
+    const std::string message =
+        refusal([&] { router_forward(context, make(traits.name, 8, k), input, decision); });
+    EXPECT_EQ(message.empty(), traits.supports_bias) << traits.name << ": " << message;
   }
 }
 

@@ -139,6 +139,7 @@ class Check {
 bool must_have_gradient(const RouterCase& test, const RouterTraits& traits, Term term) {
   const int n = test.config.n_experts;
   if (n == 1) return term == kZ;
+  if (term == kWeights && !testing::is_trainable(test.config)) return false;
   const bool all = test.config.k == n;
   const bool noise = traits.needs_noise_logits && test.training;
   switch (term) {
@@ -151,7 +152,7 @@ bool must_have_gradient(const RouterCase& test, const RouterTraits& traits, Term
     case kSequence:
       return traits.causal && !all;
     case kImportance:
-      return traits.causal;
+      return traits.causal && testing::is_trainable(test.config);
     case kLoad:
       return noise && !all;
     case kTermCount:
@@ -172,6 +173,10 @@ TEST_P(RouterGradient, EqualsCentralDifferences) {
       if (HasFailure()) return;
       if (must_have_gradient(test, traits, static_cast<Term>(term))) {
         EXPECT_GT(largest, 1e-4) << test.name() << ": " << kTermNames[term] << " is constant";
+      }
+      if (term == kWeights && !testing::is_trainable(test.config)) {
+        EXPECT_EQ(largest, 0) << test.name() << ": refused for training, but it learns";
+        continue;
       }
       if (traits.needs_noise_logits && test.training && term == kWeights) {
         EXPECT_GT(check.largest_noise, 1e-4) << test.name();

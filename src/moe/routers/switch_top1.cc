@@ -21,6 +21,12 @@ void validate(const RouterConfig& config) {
     fail(ErrorKind::kInvalidArgument,
          "router 'switch_top1': k = {}: expected 1; use softmax_topk for more", config.k);
   }
+  if (config.renormalize) {
+    fail(
+        ErrorKind::kInvalidArgument,
+        "router 'switch_top1': renormalize = true: its weight is the raw probability (Fedus et al. "
+        "2021, eq. 2); set renormalize = false");
+  }
 }
 
 template <class Real>

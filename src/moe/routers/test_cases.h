@@ -33,14 +33,17 @@ struct RouterCase {
   }
 };
 
-inline bool is_valid(const RouterConfig& config) {
+inline bool passes(void (*check)(const RouterConfig&), const RouterConfig& config) {
   try {
-    validate_router_config(config);
+    check(config);
   } catch (const Error&) {
     return false;
   }
   return true;
 }
+inline bool is_valid(const RouterConfig& config) { return passes(validate_router_config, config); }
+// False for a router whose weights are constant.
+inline bool is_trainable(const RouterConfig& config) { return passes(check_trainable, config); }
 
 // Sizes x renormalize x scale x groups x bias x training, as far as the router allows.
 inline std::vector<RouterCase> router_cases(const RouterTraits& traits) {
