@@ -5,29 +5,34 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 
 namespace conclave::ops {
 namespace {
 
 using kernels::MatmulKernels;
 
-// Of the forward product, a 1 MiB L2 holds the packed activations of a task (no more than 18 tiles:
+// Of the forward product, a 1 MiB L2 holds the packed activations of a task (no more than 20 tiles:
 // that is enough to share the reading of the panels) and a chunk of panels, which every tile of the
 // task is multiplied with before the next chunk is read.
 constexpr std::int64_t kLeftBytes = 256 << 10;
-constexpr std::int64_t kLeftTiles = 18;
+constexpr std::int64_t kLeftTiles = 20;
 constexpr std::int64_t kChunkBytes = 512 << 10;
 // Packed columns of x of a task of the weight gradient: half of L2.
 constexpr std::int64_t kRightBytes = 512 << 10;
 // Rows summed in registers before they are added to dw. A constant, because it orders the sum.
 constexpr std::int64_t kGradRows = 256;
-// Enough tasks a thread that the last to finish is not waited for long.
-constexpr std::int64_t kTasksPerThread = 4;
+// Tasks a thread: the more, the less the others wait for the last to finish, and the more is packed
+// or read twice. A task of the gradient packs its part of x and dy, one of the forward product only
+// reads its panels.
+constexpr std::int64_t kProductTasks = 8;
+constexpr std::int64_t kGradTasks = 2;
+// Among many threads a forward task gets no smaller than this: tiles of rows that share the reading
+// of a panel, and panels that share the packing of a row.
+constexpr std::int64_t kLeastTiles = 4;
+constexpr std::int64_t kLeastPanels = 4;
 // A product of few rows is bound by streaming the packed weights, as if it had this many rows.
 constexpr std::int64_t kRowsWorthStreaming = 8;
-// A part of an output has at least so many panels (forward) or tiles (gradient) for each time that
-// the activations are packed for it.
-constexpr std::int64_t kLeastPart = 4;
 
 // A rectangle of the output of a group. Forward: `rows` of y, counted from the first row of x.
 // Weight gradient: `rows` of dw.
@@ -35,6 +40,7 @@ struct Task {
   std::int64_t group;
   std::int64_t row, rows;
   std::int64_t column, columns;
+  std::int64_t cost;
 };
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -61,7 +67,8 @@ class Offsets {
   std::span<const std::int32_t> offsets_;
 };
 
-// Collects tasks in scratch: `plan(add)` is run twice, to count and to store.
+// Collects tasks in scratch: `plan(add)` is run twice, to count and to store. Costly ones come
+// first, so that the last to finish is a small one.
 template <class Plan>
 std::span<const Task> make_tasks(Context& context, const Plan& plan) {
   std::size_t count = 0;
@@ -69,6 +76,7 @@ std::span<const Task> make_tasks(Context& context, const Plan& plan) {
   Task* tasks = context.scratch<Task>(Context::kGroupTasks, static_cast<std::int64_t>(count));
   std::size_t next = 0;
   plan([&](const Task& task) { tasks[next++] = task; });
+  std::sort(tasks, tasks + count, [](const Task& a, const Task& b) { return a.cost > b.cost; });
   return {tasks, count};
 }
 
@@ -102,50 +110,73 @@ class ThreadScratch {
 
 std::span<const Task> plan_products(Context& context, const MatmulKernels& kernel,
                                     const Offsets& offsets, std::int64_t n,
-                                    std::int64_t block_rows) {
+                                    std::int64_t most_rows) {
   const auto cost = [](std::int64_t rows) { return std::max(rows, kRowsWorthStreaming); };
   std::int64_t total = 0;
   for (std::size_t g = 0; g < offsets.groups(); ++g) {
     if (offsets.rows(g) > 0) total += cost(offsets.rows(g));
   }
   const int threads = context.pool.size();
-  const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kTasksPerThread));
-  const std::int64_t most_parts = threads == 1 ? 1 : ceil_div(kernel.panels(n), kLeastPart);
+  const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kProductTasks));
+  const std::int64_t block_rows =
+      std::min(most_rows, threads == 1 ? most_rows : std::max(target, kernel.rows * kLeastTiles));
+  const std::int64_t most_parts = threads == 1 ? 1 : ceil_div(kernel.panels(n), kLeastPanels);
   return make_tasks(context, [&](const auto& add) {
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
-      const std::int64_t blocks = ceil_div(offsets.rows(g), block_rows);
+      std::int64_t blocks = ceil_div(offsets.rows(g), block_rows);
+      if (offsets.groups() == 1 && blocks > 1) blocks = ceil_div(blocks, threads) * threads;
       for (std::int64_t block = 0; block < blocks; ++block) {
         const Range r = part_of(offsets.rows(g), 1, block, blocks);
         const std::int64_t parts = std::min(most_parts, ceil_div(cost(r.count), target));
         for (std::int64_t part = 0; part < parts; ++part) {
           const Range c = part_of(n, kernel.panel, part, parts);
           add(Task{static_cast<std::int64_t>(g), offsets.begin(g) + r.begin, r.count, c.begin,
-                   c.count});
+                   c.count, cost(r.count) * c.count});
         }
       }
     }
   });
 }
 
+// Cuts dw [n, k] into `rows` times `columns` parts, at least `wanted` if so many can be: the way
+// that packs least, x being packed for every part of the rows and dy for every part of the columns.
+struct Grid {
+  std::int64_t rows, columns;
+};
+Grid choose_grid(const MatmulKernels& kernel, std::int64_t n, std::int64_t k,
+                 std::int64_t least_columns, std::int64_t wanted) {
+  const std::int64_t tiles = ceil_div(n, kernel.rows);
+  Grid best = {std::min(wanted, tiles), least_columns};
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  for (std::int64_t columns = least_columns; columns <= std::max(least_columns, kernel.panels(k));
+       columns *= 2) {
+    const std::int64_t rows = std::min(ceil_div(wanted, columns), tiles);
+    const std::int64_t packed = rows * k + columns * n;
+    if (rows * columns >= wanted && packed < least) {
+      least = packed;
+      best = {rows, columns};
+    }
+  }
+  return best;
+}
+
 std::span<const Task> plan_gradients(Context& context, const MatmulKernels& kernel,
                                      const Offsets& offsets, std::int64_t n, std::int64_t k,
-                                     std::int64_t columns) {
+                                     std::int64_t most_columns) {
   const int threads = context.pool.size();
-  const std::int64_t total = (offsets.end(offsets.groups() - 1) - offsets.begin(0)) * n;
-  const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kTasksPerThread));
-  const std::int64_t most_parts =
-      threads == 1 ? 1 : ceil_div(n, std::int64_t{kernel.rows} * kLeastPart);
-  const std::int64_t column_parts = ceil_div(k, columns);
+  const std::int64_t total = offsets.end(offsets.groups() - 1) - offsets.begin(0);
+  const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kGradTasks));
   return make_tasks(context, [&](const auto& add) {
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
-      if (offsets.rows(g) == 0) continue;
-      const std::int64_t parts = std::min(most_parts, ceil_div(offsets.rows(g) * n, target));
-      for (std::int64_t part = 0; part < parts; ++part) {
-        const Range r = part_of(n, 1, part, parts);
-        for (std::int64_t column_part = 0; column_part < column_parts; ++column_part) {
-          const Range c = part_of(k, kernel.panel, column_part, column_parts);
-          add(Task{static_cast<std::int64_t>(g), r.begin, r.count, c.begin, c.count});
-        }
+      const std::int64_t rows = offsets.rows(g);
+      if (rows == 0) continue;
+      const Grid grid = choose_grid(kernel, n, k, ceil_div(k, most_columns),
+                                    threads == 1 ? 1 : ceil_div(rows, target));
+      for (std::int64_t part = 0; part < grid.rows * grid.columns; ++part) {
+        const Range r = part_of(n, 1, part / grid.columns, grid.rows);
+        const Range c = part_of(k, kernel.panel, part % grid.columns, grid.columns);
+        add(Task{static_cast<std::int64_t>(g), r.begin, r.count, c.begin, c.count,
+                 rows * r.count * c.count});
       }
     }
   });

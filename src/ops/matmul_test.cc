@@ -193,7 +193,7 @@ TEST_P(Matmul, SameBitsForAnyNumberOfThreads) {
   const auto b = packed_all(w);
   grouped_matmul(context, x.view(), offsets, pointers(b), y.view());
   add_weight_gradients(context, kernel, dy.view(), x.view(), offsets, views(dw));
-  for (int threads : {1, 3}) {
+  for (int threads : {1, 3, 6}) {
     Context other(threads);
     auto other_dw = random_matrices(5, kN, kK, 4);
     grouped_matmul(other, x.view(), offsets, pointers(b), other_y.view());

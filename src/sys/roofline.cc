@@ -1,6 +1,5 @@
 #include "sys/roofline.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "sys/memory.h"
 #include "sys/roofline_loops.h"
 
 namespace conclave::sys {
@@ -75,8 +75,9 @@ std::atomic<std::uint64_t> sink{0};
 double measure_flops(ThreadPool& pool, float (*loop)(std::int64_t) noexcept, std::int64_t flops,
                      double budget) {
   if (loop == nullptr) return 0;
-  // A round of sixteen chains takes about 16 cycles: 5 to 10 ms a try.
-  constexpr std::int64_t kRounds = 1500000;
+  // A round of sixteen chains takes about 16 cycles: a try is under a millisecond, so that on a
+  // busy machine some fall between two interruptions.
+  constexpr std::int64_t kRounds = 150000;
   const double time =
       best_time(budget, [&] { pool.run([&](int) { sink += loop(kRounds) > 1 ? 1 : 0; }); });
   return static_cast<double>(flops) * kRounds * pool.size() / time * 1e-9;
@@ -84,31 +85,32 @@ double measure_flops(ThreadPool& pool, float (*loop)(std::int64_t) noexcept, std
 
 double measure_read(ThreadPool& pool, std::uint64_t (*read)(const std::byte*, std::size_t) noexcept,
                     double budget) {
-  // Four times the last cache, so that at most a quarter of it can be found there again.
+  // Four times the last cache in eight windows, read in turn: by the time a window comes again, the
+  // cache has forgotten it, and one is read in well under a millisecond.
+  constexpr std::size_t kWindows = 8;
   const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
   const std::size_t wanted =
       std::clamp<std::size_t>(cache > 0 ? static_cast<std::size_t>(cache) * 4 : 0,
                               std::size_t{128} << 20, std::size_t{1} << 30);
-  const std::size_t part = wanted / static_cast<std::size_t>(pool.size()) / 4096 * 4096;
-  const std::size_t bytes = part * static_cast<std::size_t>(pool.size());
-  void* map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (map == MAP_FAILED) {
-    fail(ErrorKind::kOutOfMemory, "measuring memory needs {} bytes", bytes);
-  }
-  const auto unmap = [bytes](void* p) { munmap(p, bytes); };
-  const std::unique_ptr<void, decltype(unmap)> owner(map, unmap);
-  madvise(map, bytes, MADV_HUGEPAGE);  // weights are read from huge pages where there are any
-  auto* data = static_cast<std::byte*>(map);
+  const auto threads = static_cast<std::size_t>(pool.size());
+  const std::size_t window = wanted / threads / kWindows / 4096 * 4096;
+  const std::size_t part = window * kWindows;
+  const std::unique_ptr<void, void (*)(void*)> owner(allocate_memory(part * threads), free_memory);
+  if (!owner) fail(ErrorKind::kOutOfMemory, "measuring memory needs {} bytes", part * threads);
+  auto* data = static_cast<std::byte*>(owner.get());
   // Every page must be written once: unwritten pages all share one page of zeros in the cache.
   pool.run([&](int thread) {
     std::byte* mine = data + static_cast<std::size_t>(thread) * part;
     std::fill(mine, mine + part, std::byte{1});
   });
+  std::size_t next = 0;
   const double time = best_time(budget, [&] {
-    pool.run(
-        [&](int thread) { sink += read(data + static_cast<std::size_t>(thread) * part, part); });
+    pool.run([&](int thread) {
+      sink += read(data + static_cast<std::size_t>(thread) * part + next * window, window);
+    });
+    next = (next + 1) % kWindows;
   });
-  return static_cast<double>(bytes) / time * 1e-9;
+  return static_cast<double>(window * threads) / time * 1e-9;
 }
 
 }  // namespace

@@ -29,10 +29,15 @@ std::uint64_t read(const std::byte* data, std::size_t bytes) noexcept {
   __m256i sum[8];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) sum[i] = _mm256_setzero_si256();
-  for (std::size_t at = 0; at < bytes; at += 256) {
+  const std::size_t half = bytes / 2;
+  for (std::size_t at = 0; at < half; at += 128) {
     const auto* p = reinterpret_cast<const __m256i*>(data + at);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) sum[i] = _mm256_add_epi64(sum[i], _mm256_load_si256(p + i));
+    const auto* q = reinterpret_cast<const __m256i*>(data + half + at);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      sum[i] = _mm256_add_epi64(sum[i], _mm256_load_si256(p + i));
+      sum[i + 4] = _mm256_add_epi64(sum[i + 4], _mm256_load_si256(q + i));
+    }
   }
 #pragma GCC unroll 8
   for (int i = 1; i < 8; ++i) sum[0] = _mm256_add_epi64(sum[0], sum[i]);

@@ -33,10 +33,15 @@ std::uint64_t read(const std::byte* data, std::size_t bytes) noexcept {
   __m512i sum[8];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) sum[i] = _mm512_setzero_si512();
-  for (std::size_t at = 0; at < bytes; at += 512) {
+  const std::size_t half = bytes / 2;
+  for (std::size_t at = 0; at < half; at += 256) {
     const auto* p = reinterpret_cast<const __m512i*>(data + at);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) sum[i] = _mm512_add_epi64(sum[i], _mm512_load_si512(p + i));
+    const auto* q = reinterpret_cast<const __m512i*>(data + half + at);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      sum[i] = _mm512_add_epi64(sum[i], _mm512_load_si512(p + i));
+      sum[i + 4] = _mm512_add_epi64(sum[i + 4], _mm512_load_si512(q + i));
+    }
   }
 #pragma GCC unroll 8
   for (int i = 1; i < 8; ++i) sum[0] = _mm512_add_epi64(sum[0], sum[i]);
