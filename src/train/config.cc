@@ -106,6 +106,8 @@ void add_training_keys(std::vector<RecipeKey>& t) {
                       "steps between measurements on held-out text; 0: at the end only"));
   t.push_back(integer("eval.tokens", 8192, 1, kHuge, "of each held-out text, while training"));
   t.push_back(
+      integer("eval.final_tokens", 32768, 0, kHuge, "of each held-out text, at the end; 0: all"));
+  t.push_back(
       integer("checkpoint.every", 200, 0, kHuge, "steps between checkpoints; 0: at the end only"));
   t.push_back(integer("checkpoint.keep", 2, 0, 1000000, "newest checkpoints to keep; 0: all"));
   t.push_back(integer("log.every", 1, 1, kHuge, "steps between lines of history.jsonl"));
@@ -255,6 +257,7 @@ TrainConfig make_config(const Recipe& recipe) {
   c.bias_rate = recipe.real("router.bias_rate");
   c.eval_every = recipe.integer("eval.every");
   c.eval_tokens = recipe.integer("eval.tokens");
+  c.final_eval_tokens = recipe.integer("eval.final_tokens");
   c.checkpoint_every = recipe.integer("checkpoint.every");
   c.keep_checkpoints = narrow(recipe, "checkpoint.keep");
   c.log_every = recipe.integer("log.every");

@@ -49,8 +49,9 @@ struct TrainConfig {
   moe::LossCoefficients losses;
   double bias_rate = 0;  // loss-free balancing, sigmoid_bias
 
-  std::int64_t eval_every = 0;   // steps, 0: only at the end
-  std::int64_t eval_tokens = 0;  // of each held-out file while training
+  std::int64_t eval_every = 0;         // steps, 0: only at the end
+  std::int64_t eval_tokens = 0;        // of each held-out file while training
+  std::int64_t final_eval_tokens = 0;  // of each held-out file at the end, 0: all
   std::int64_t checkpoint_every = 0;
   int keep_checkpoints = 0;
   std::int64_t log_every = 0;

@@ -286,7 +286,7 @@ void Run::write_figures(const HeldoutReport& heldout) {
 void Run::finish() {
   progress_->finish();
   checkpoint();
-  const HeldoutReport heldout = trainer_->evaluate_heldout(0);
+  const HeldoutReport heldout = trainer_->evaluate_heldout(trainer_->config().final_eval_tokens);
   if (!heldout.by_label.empty() && !history_->entries().empty()) {
     HistoryEntry entry = history_->entries().back();
     entry.heldout_loss = heldout.mean.nll_per_token;
