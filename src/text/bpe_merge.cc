@@ -1,7 +1,6 @@
 #include "text/bpe_merge.h"
 
 #include <algorithm>
-#include <functional>
 
 namespace conclave::text {
 namespace {
@@ -31,9 +30,7 @@ void merge_short(const MergeTable& table, std::vector<std::int32_t>& symbols,
   }
 }
 
-// Candidates are numbers rank << 32 | position, so that the smallest is the next to merge; one is
-// stale when ranks[position] has changed. Those of the beginning are sorted once and read in order,
-// those that merges create go through a heap.
+// A candidate is stale when ranks[position] has changed since.
 class LongMerge {
  public:
   LongMerge(const MergeTable& table, std::vector<std::int32_t>& symbols, BpeMergeScratch& scratch)
@@ -41,22 +38,10 @@ class LongMerge {
 
   void run() {
     start();
-    std::size_t read = 0;
-    auto& initial = scratch_.initial;
-    auto& queue = scratch_.queue;
-    while (true) {
-      std::uint64_t candidate = 0;
-      if (!queue.empty() && (read == initial.size() || queue.front() < initial[read])) {
-        candidate = queue.front();
-        std::pop_heap(queue.begin(), queue.end(), std::greater<>());
-        queue.pop_back();
-      } else if (read < initial.size()) {
-        candidate = initial[read++];
-      } else {
-        break;
-      }
-      const auto position = static_cast<std::uint32_t>(candidate);
-      if (scratch_.ranks[position] == candidate >> 32) merge_at(position);
+    std::uint32_t rank = 0;
+    std::uint32_t position = 0;
+    while (scratch_.queue.pop(rank, position)) {
+      if (scratch_.ranks[position] == rank) merge_at(position);
     }
     collect();
   }
@@ -67,18 +52,11 @@ class LongMerge {
     scratch_.ranks.resize(n);
     scratch_.next.resize(n);
     scratch_.previous.resize(n);
-    scratch_.initial.clear();
-    scratch_.queue.clear();
+    scratch_.queue.prepare(table_.size());
     for (std::uint32_t i = 0; i < n; ++i) {
       scratch_.previous[i] = i == 0 ? kNone : i - 1;
       scratch_.next[i] = i + 1 < n ? i + 1 : kNone;
-      scratch_.ranks[i] = i + 1 < n ? table_.rank(symbols_[i], symbols_[i + 1]) : kNone;
-      if (scratch_.ranks[i] != kNone) {
-        scratch_.initial.push_back(static_cast<std::uint64_t>(scratch_.ranks[i]) << 32 | i);
-      }
-    }
-    if (!std::is_sorted(scratch_.initial.begin(), scratch_.initial.end())) {
-      std::sort(scratch_.initial.begin(), scratch_.initial.end());
+      renew(i, scratch_.next[i]);
     }
   }
 
@@ -90,17 +68,15 @@ class LongMerge {
     scratch_.ranks[right] = kNone;
     scratch_.next[position] = after;
     if (after != kNone) scratch_.previous[after] = position;
-    renew(position, after);
     if (before != kNone) renew(before, position);
+    renew(position, after);
   }
 
   void renew(std::uint32_t position, std::uint32_t next) {
     const std::uint32_t rank =
         next == kNone ? kNone : table_.rank(symbols_[position], symbols_[next]);
     scratch_.ranks[position] = rank;
-    if (rank == kNone) return;
-    scratch_.queue.push_back(static_cast<std::uint64_t>(rank) << 32 | position);
-    std::push_heap(scratch_.queue.begin(), scratch_.queue.end(), std::greater<>());
+    if (rank != kNone) scratch_.queue.push(rank, position);
   }
 
   void collect() {

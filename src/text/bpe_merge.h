@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "text/merge_table.h"
+#include "text/rank_queue.h"
 
 namespace conclave::text {
 
@@ -14,8 +15,7 @@ struct BpeMergeScratch {
   std::vector<std::uint32_t> ranks;
   std::vector<std::uint32_t> next;
   std::vector<std::uint32_t> previous;
-  std::vector<std::uint64_t> initial;
-  std::vector<std::uint64_t> queue;
+  RankQueue queue;
 };
 
 // Merges `symbols` in place; at most 2^32 - 2 of them.

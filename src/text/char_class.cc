@@ -141,9 +141,10 @@ ClassTerm range_term(CodePoints ranges, bool negated) {
 }
 
 // Oniguruma's \w: Alphabetic, marks, decimal digits, connectors. The symbols are the letters in
-// circles and squares, which are Alphabetic.
+// circles and squares, which are Alphabetic; of the numbers it has Latin-1's small and broken ones.
 std::string word_items() {
   return category_items("L M Nd Nl Pc") +
+         "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
          "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
 }
 
