@@ -60,6 +60,13 @@ text::Tokenizer prepare_tokenizer(const TrainConfig& config, const fs::path& out
   return text::Tokenizer::load(file);
 }
 
+// What transformers reads beside tokenizer.json: the class, and which token ends a text.
+void write_tokenizer_config(const fs::path& out, const text::Tokenizer& tokenizer) {
+  nlohmann::json json = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
+  if (tokenizer.token_to_id(kEndOfText)) json["eos_token"] = json["bos_token"] = kEndOfText;
+  sys::write_file_atomically((out / "tokenizer_config.json").string(), json.dump(2) + "\n");
+}
+
 std::vector<LabelledTokens> encode_all(const text::Tokenizer& tokenizer,
                                        const std::vector<LabelledFile>& files, int eos_id,
                                        sys::ThreadPool& pool) {
@@ -144,6 +151,7 @@ void Run::prepare() {
   config.model.vocab_size = tokenizer.vocab_size();
   config.model.eos_id = tokenizer.token_to_id(kEndOfText).value_or(-1);
   config.model.bos_id = config.model.eos_id;
+  write_tokenizer_config(out_, tokenizer);
   sys::write_file_atomically((out_ / "recipe.toml").string(), recipe_.to_toml());
   auto train = encode_all(tokenizer, config.train, config.model.eos_id, context_.pool);
   auto heldout = encode_all(tokenizer, config.heldout, config.model.eos_id, context_.pool);
@@ -203,7 +211,9 @@ void Run::checkpoint() {
       checkpoints(), trainer_->steps_done(),
       [&](const std::string& directory) {
         trainer_->save(directory);
-        fs::copy_file(out_ / "tokenizer.json", fs::path(directory) / "tokenizer.json");
+        for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+          fs::copy_file(out_ / file, fs::path(directory) / file);
+        }
       },
       options);
   saved_step_ = trainer_->steps_done();
