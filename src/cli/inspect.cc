@@ -131,7 +131,10 @@ inspect::ReportSample sample(infer::Session& session, const Options& options,
   infer::GenerateOptions generate;
   generate.max_tokens = options.sample_tokens;
   generate.sampling.seed = options.seed;
-  const std::string prompt = prompt_of(text);
+  std::string prompt = prompt_of(text);
+  const auto ids = session.tokenizer().encode(prompt, {.add_special = false});
+  const auto room = static_cast<std::size_t>(session.config().max_positions / 2);
+  if (ids.size() > room) prompt = session.tokenizer().decode(std::span(ids).first(room));
   return {label, prompt, session.generate(prompt, generate, {}).text};
 }
 

@@ -1,6 +1,7 @@
 // conclave: the command line. One verb a file; this one collects them and turns errors into a line
 // on stderr and an exit code (0 fine, 1 error, 2 wrong usage, 130 interrupted).
 
+#include <csignal>
 #include <cstdio>
 #include <new>
 
@@ -55,4 +56,7 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) { return run(argc, argv); }
+int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the write, not a death
+  return run(argc, argv);
+}

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""The program as a person uses it: python3 tests/cli_test.py PATH_OF_CONCLAVE. A tiny model is trained
+once; every verb is then used on it, and on broken copies of it."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CONCLAVE = ""
+TINY = ["model.width=24", "model.layers=2", "model.heads=2", "model.kv_heads=1", "model.head_dim=8",
+        "model.context=64", "model.experts=4", "model.expert_width=20", "data.vocab_size=300",
+        "train.sequence=32", "train.batch=4", "optimizer.warmup_steps=2", "eval.every=0",
+        "checkpoint.every=0"]
+
+
+def conclave(*args, **options):
+    done = subprocess.run([CONCLAVE, *map(str, args)], capture_output=True, timeout=120, **options)
+    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    return done
+
+
+def train_args(folder, out, steps, *more):
+    args = ["train", "--out", out, "--quiet", "--data", f"low={folder}/low.txt",
+            "--data", f"high={folder}/high.txt", "--set", f"train.steps={steps}"]
+    for key in [*TINY, *more]:
+        args += ["--set", key]
+    return args
+
+
+class Cli(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="conclave-cli-")
+        cls.folder = pathlib.Path(cls.temporary.name)
+        rng = random.Random(1)
+        for name, letters in (("low", "abcdefgh"), ("high", "pqrstuvw")):
+            words = ("".join(rng.choices(letters, k=rng.randint(2, 6))) for _ in range(4000))
+            (cls.folder / f"{name}.txt").write_text(" ".join(words))
+        cls.model = cls.folder / "model"
+        done = conclave(*train_args(cls.folder, cls.model, 12))
+        assert done.returncode == 0, done.err
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def copy(self, name):
+        target = self.folder / name
+        shutil.copytree(self.model, target, dirs_exist_ok=True)
+        return target
+
+    def assert_refused(self, done, *words):
+        self.assertEqual(done.returncode, 1, done.out + done.err)
+        self.assertTrue(done.err.startswith("conclave: "), done.err)
+        for word in words:
+            self.assertIn(word, done.err)
+
+    def test_version_and_help(self):
+        self.assertRegex(conclave("--version").out, r"conclave \d+\.\d+\.\d+")
+        self.assertEqual(conclave().returncode, 2)
+        self.assertEqual(conclave("nonsense").returncode, 2)
+        for verb in ("train", "run", "eval", "inspect", "info", "logits", "tokenize", "completion"):
+            done = conclave(verb, "--help")
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("Example", done.out, verb)
+            self.assertIn(verb, conclave("completion", "bash").out)
+
+    def test_every_key_is_explained_and_typos_are_answered(self):
+        keys = conclave("train", "--keys").out
+        self.assertIn("experts_per_token", keys)
+        done = conclave(*train_args(self.folder, self.folder / "x", 1, "model.exprts=8"))
+        self.assert_refused(done, "model.exprts", "model.experts")
+        recipe = self.folder / "bad.toml"
+        recipe.write_text("[model]\nwidth = 8\nwdith = 9\n")
+        self.assert_refused(conclave("train", recipe, "--out", self.folder / "x"), "bad.toml:3", "wdith")
+
+    def test_run_is_the_same_on_any_threads_and_follows_its_options(self):
+        args = ["run", self.model, "--prompt", "abc", "--max-tokens", 20, "--seed", 7, "--json"]
+        one = json.loads(conclave(*args, "--threads", 1).out)
+        two = json.loads(conclave(*args, "--threads", 2).out)
+        self.assertEqual(one["ids"], two["ids"])
+        self.assertEqual(one["generated_tokens"], 20)
+        self.assertEqual(one["finish_reason"], "length")
+        streamed = conclave(*args[:-1]).out
+        self.assertEqual(streamed, "abc" + one["text"] + "\n")
+        stop = one["text"][3:5]
+        cut = json.loads(conclave(*args, "--stop", stop).out)
+        self.assertEqual(cut["text"], one["text"][:one["text"].index(stop)])
+        self.assertEqual(cut["finish_reason"], "stop")
+        greedy = [json.loads(conclave("run", self.model, "-p", "abc", "--json", "--temperature", 0,
+                                      "--seed", s, "-n", 8).out)["ids"] for s in (1, 2)]
+        self.assertEqual(greedy[0], greedy[1])
+        layers = one["routing"]["layers"]
+        self.assertEqual(len(layers), 2)
+        self.assert_refused(conclave("run", self.model, "-p", "a", "--top-p", 2), "top-p")
+        self.assert_refused(conclave("run", self.model, "-p", "a " * 400), "context")
+
+    def test_eval_inspect_info_logits_tokenize(self):
+        low = self.folder / "low.txt"
+        j = json.loads(conclave("eval", self.model, "--text", f"low={low}", "--json").out)
+        self.assertGreater(j["all"]["tokens"], 1000)
+        self.assertLess(j["all"]["nll_per_token"], 6)
+        report, routing = self.folder / "r.html", self.folder / "r.json"
+        done = conclave("inspect", self.model, "--data", f"low={low}", "--data",
+                        f"high={self.folder}/high.txt", "--out", report, "--json", routing,
+                        "--summary", self.folder / "s.json", "--samples", "--sample-tokens", 8)
+        self.assertEqual(done.returncode, 0, done.err)
+        self.assertIn("<html", report.read_text())
+        figures = json.loads(routing.read_text())
+        chosen = sum(sum(row) for row in figures["layers"][0]["label_expert"])
+        self.assertEqual(chosen, 2 * figures["tokens"])  # two experts a token
+        summary = json.loads((self.folder / "s.json").read_text())
+        for key in ("train_tokens", "tokens_per_second", "heldout_nll_per_byte", "maxvio",
+                    "specialization_nmi", "params_total", "params_active"):
+            self.assertIn(key, summary)
+        info = json.loads(conclave("info", self.model, "--json").out)
+        self.assertEqual([layer["experts"] for layer in info["per_layer"]], [4, 4])
+        self.assertEqual(conclave("logits", self.model, "--ids", "1,2,3", "--out",
+                                  self.folder / "l.npy").returncode, 0)
+        self.assert_refused(conclave("logits", self.model, "--ids", "1,999999", "--out",
+                                     self.folder / "l.npy"), "999999")
+        ids = json.loads(conclave("tokenize", self.model, "--text", "caf\u00e9 abc", "--json").out)["ids"]
+        back = conclave("tokenize", self.model, "--decode", ",".join(map(str, ids))).out
+        self.assertEqual(back, "caf\u00e9 abc\n")
+
+    def test_interrupted_training_resumes_with_the_same_bytes(self):
+        whole, cut = self.folder / "whole", self.folder / "cut"
+        self.assertEqual(conclave(*train_args(self.folder, whole, 400)).returncode, 0)
+        process = subprocess.Popen([CONCLAVE, *map(str, train_args(self.folder, cut, 400))],
+                                   stderr=subprocess.DEVNULL)
+        deadline = time.time() + 60
+        while not (cut / "recipe.toml").exists() and time.time() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.8)
+        process.send_signal(signal.SIGINT)
+        status = process.wait(60)
+        if status == 130:  # else it was done before the signal came: equal all the same
+            self.assertTrue((cut / "model.safetensors").exists())
+            again = conclave("train", "--resume", "--quiet", "--out", cut)
+            self.assertEqual(again.returncode, 0, again.err)
+        self.assertEqual((cut / "model.safetensors").read_bytes(),
+                         (whole / "model.safetensors").read_bytes())
+
+    def test_broken_models_are_refused_by_file_and_name(self):
+        self.assert_refused(conclave("info", self.folder / "nowhere"), "nowhere")
+        m = self.copy("truncated")
+        data = (m / "model.safetensors").read_bytes()
+        for size in (0, 7, 8, 100, len(data) // 2, len(data) - 1):
+            (m / "model.safetensors").write_bytes(data[:size])
+            self.assert_refused(conclave("run", m, "-p", "a"), "model.safetensors")
+        m = self.copy("config")
+        config = json.loads((m / "config.json").read_text())
+        for change, word in (({"num_local_experts": 5}, "gate.weight"), ({"hidden_size": 0}, "hidden_size"),
+                             ({"model_type": "alien"}, "alien"), ({"rope_scaling": {"rope_type": "x"}}, "rope"),
+                             ({"num_hidden_layers": 10**9}, "num_hidden_layers"), ({"surprise": 1}, "surprise"),
+                             ({"num_experts_per_tok": 9}, "k = 9"), ({"hidden_act": "gelu"}, "gelu")):
+            (m / "config.json").write_text(json.dumps({**config, **change}))
+            self.assert_refused(conclave("run", m, "-p", "a"), word)
+        (m / "config.json").write_text("[" * 100000)
+        self.assert_refused(conclave("info", m), "config.json")
+
+    def test_no_room_and_no_permission(self):
+        full = pathlib.Path("/dev/full")
+        if full.exists():
+            done = conclave("inspect", self.model, "--data", f"x={self.folder}/low.txt", "--max-tokens",
+                            50, "--json", "/dev/full/x.json")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("/dev/full/x.json", done.err)
+        out = self.folder / "limited"
+        limited = f"ulimit -f 40; exec {CONCLAVE} " + " ".join(
+            f"'{a}'" for a in train_args(self.folder, out, 3))
+        done = subprocess.run(["bash", "-c", limited], capture_output=True, timeout=120,
+                              env={**os.environ, "LC_ALL": "C"})
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(b"File too large", done.stderr)
+        self.assertFalse((out / "model.safetensors").exists())
+
+
+if __name__ == "__main__":
+    CONCLAVE = os.path.abspath(sys.argv.pop(1))
+    unittest.main(argv=[sys.argv[0], "-b"] + sys.argv[1:])
