@@ -25,7 +25,7 @@ DType MachineOptions::compute(const std::string& model_directory) const {
   if (dtype == "f32") return DType::kF32;
   if (dtype == "bf16") return DType::kBF16;
   const models::FileWeights weights(model_directory, models::read_config(model_directory));
-  return weights.stored_type() == "F32" ? DType::kF32 : DType::kBF16;
+  return models::natural_compute(weights.stored_type());
 }
 
 LabelledPath parse_labelled_path(const std::string& text) {

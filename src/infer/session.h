@@ -43,6 +43,7 @@ class Session {
 
   const nn::TransformerConfig& config() const { return model_.transformer->config(); }
   nn::Transformer& transformer() { return *model_.transformer; }
+  bool has_tokenizer() const { return model_.tokenizer.has_value(); }
   // Throws Error(kNotFound) where the model has no tokenizer.
   const text::Tokenizer& tokenizer() const;
 
@@ -52,8 +53,9 @@ class Session {
   // Logits of every position of `ids` in one pass, [S, V].
   FloatMatrix logits(std::span<const std::int32_t> ids);
 
-  // Routing since the session began, one entry a layer.
+  // Routing since the session began or the last reset, one entry a layer.
   const std::vector<moe::RoutingStatistics>& routing() const { return routing_L_; }
+  void reset_routing() { routing_L_.assign(routing_L_.size(), {}); }
 
  private:
   void forward(nn::KvCache& cache, std::span<const std::int32_t> ids, std::int64_t position);

@@ -85,6 +85,10 @@ std::string FileWeights::stored_type() const {
   return types.size() == 1 ? *types.begin() : "mixed";
 }
 
+DType natural_compute(std::string_view stored_type) {
+  return stored_type == "F32" ? DType::kF32 : DType::kBF16;
+}
+
 LoadedModel load_model(ops::Context& context, const std::string& directory, DType compute) {
   nn::TransformerConfig config = read_config(directory);
   FileWeights weights(directory, config);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "io/safetensors.h"
 #include "nn/transformer.h"
@@ -32,6 +33,9 @@ class FileWeights final : public WeightSource {
   io::TensorSource files_;
   std::string architecture_;
 };
+
+// The type of matrix products that suits weights of a stored type: f32 for "F32", else bf16.
+DType natural_compute(std::string_view stored_type);
 
 // A model ready to run.
 struct LoadedModel {
