@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--conclave", default="build/release/conclave")
     parser.add_argument("--text", help="UTF-8 file to take the tokens from")
     args = parser.parse_args()
-    text = "In the beginning was the word, def main(): naïve café 日本語 中文\n" * 8
+    text = "In the beginning was the word, def main(): na\u00efve caf\u00e9 \u65e5\u672c\u8a9e \u4e2d\u6587\n" * 8
     if args.text:
         text = pathlib.Path(args.text).read_text(encoding="utf-8")[:20000]
     model = AutoModelForCausalLM.from_pretrained(args.model, torch_dtype=torch.float32,

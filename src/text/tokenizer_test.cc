@@ -21,7 +21,7 @@ using test::load_json;
 constexpr EncodeOptions kPlain{false, false};
 constexpr EncodeOptions kSpecial{false, true};
 
-// 256 "he", 257 "ll", 258 "hell", 259 "Ġhell" (a leading space), 260 "lo".
+// 256 "he", 257 "ll", 258 "hell", 259 "\u0120hell" (a leading space), 260 "lo".
 Json hello_file() {
   return byte_level_file({{"h", "e"}, {"l", "l"}, {"he", "ll"}, {"\xc4\xa0", "hell"}, {"l", "o"}});
 }
