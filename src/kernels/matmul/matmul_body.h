@@ -35,6 +35,16 @@ struct RightSide {
   static void put(Unit* p, typename V::Vec v) { V::store_right(p, v); }
 };
 
+// Asks for the cache line of an address, which may be any, in cache level 3 - kLocality or so.
+template <int kLocality>
+void fetch(std::uintptr_t address) {
+  __builtin_prefetch(reinterpret_cast<const void*>(address), 0, kLocality);
+}
+template <class T>
+std::uintptr_t address_of(const T* p) {
+  return reinterpret_cast<std::uintptr_t>(p);
+}
+
 // Brings the rows that follow the ones being packed towards the second level cache, in the order in
 // which they lie in memory. Packing jumps from row to row, so the hardware sees short rows (up to a
 // page) as noise: with this it reads 14 GB/s of rows of 1 KiB instead of 7 (Zen 4, one core).
@@ -42,26 +52,28 @@ template <class T>
 class RowsAhead {
  public:
   RowsAhead(const T* source, Index stride, Index count, Index k)
-      : stride_(stride), k_(k * Index{sizeof(T)} < kPage ? k : 0), next_(source + count * stride) {}
+      : stride_(stride * Index{sizeof(T)}),
+        row_bytes_(k * Index{sizeof(T)}),
+        row_(address_of(source) + static_cast<std::uintptr_t>(count * stride_)) {}
 
-  void fetch(Index elements) {
-    if (k_ == 0) return;
-    for (; elements > 0; elements -= kLine) {
-      __builtin_prefetch(next_ + at_, 0, 2);
+  void fetch_elements(Index elements) {
+    if (row_bytes_ >= kPage) return;
+    for (Index bytes = elements * Index{sizeof(T)}; bytes > 0; bytes -= kLine) {
+      fetch<2>(row_ + static_cast<std::uintptr_t>(at_));
       at_ += kLine;
-      if (at_ >= k_) {
+      if (at_ >= row_bytes_) {
         at_ = 0;
-        next_ += stride_;
+        row_ += static_cast<std::uintptr_t>(stride_);
       }
     }
   }
 
  private:
   static constexpr Index kPage = 4096;
-  static constexpr Index kLine = 64 / Index{sizeof(T)};
-  Index stride_;
-  Index k_;
-  const T* next_;
+  static constexpr Index kLine = 64;
+  Index stride_;  // bytes
+  Index row_bytes_;
+  std::uintptr_t row_;
   Index at_ = 0;
 };
 
@@ -74,7 +86,7 @@ void pack_rows(const T* source, Index stride, Index count, Index k, typename Sid
   const Index units = (k + V::kUnit - 1) / V::kUnit;
   RowsAhead<T> ahead(source, stride, count, k);
   for (Index k0 = 0, u0 = 0; k0 < k; k0 += kStep, u0 += V::kLanes) {
-    if (Side::kFetchAhead) ahead.fetch(count * kStep);
+    if (Side::kFetchAhead) ahead.fetch_elements(count * kStep);
     typename V::Vec block[V::kLanes];
 #pragma GCC unroll 16
     for (int i = 0; i < V::kLanes; ++i) {
@@ -105,7 +117,8 @@ void pack_columns(const T* source, Index stride, Index count, Index k, typename 
       Side::put(packed + at, V::column_units(row + (n > 0 ? at : 0), stride, rows, n));
 #pragma GCC unroll 2
       for (int i = 0; i < (Side::kFetchAhead ? V::kUnit : 0); ++i) {
-        __builtin_prefetch(row + (i < rows ? i * stride : 0) + count + at, 0, 2);
+        fetch<2>(address_of(row + (i < rows ? i * stride : 0)) +
+                 static_cast<std::uintptr_t>(count + at) * sizeof(T));
       }
     }
     packed += width;
@@ -144,8 +157,8 @@ void left_by_columns(const float* source, Index stride, Index count, Index k,
 
 // M rows times P panels, all sums in registers. Returns where fetching ahead has come to.
 template <class V, int M, int P>
-const char* tile_product(const MatmulTile& tile, Index column, const char* ahead,
-                         Index ahead_step) {
+std::uintptr_t tile_product(const MatmulTile& tile, Index column, std::uintptr_t ahead,
+                            std::uintptr_t ahead_step) {
   constexpr int kPanel = V::kLanes * V::kVectors;
   constexpr int kColumns = P * V::kVectors;
   typename V::Acc sum[M][kColumns];
@@ -156,7 +169,7 @@ const char* tile_product(const MatmulTile& tile, Index column, const char* ahead
     for (int j = 0; j < kColumns; ++j) {
       sum[i][j] = V::zero();
       // It arrives while the sums are made: the store (or addition) need not wait.
-      __builtin_prefetch(y + i * tile.y_stride + j * V::kLanes, 1);
+      fetch<3>(address_of(y + i * tile.y_stride) + sizeof(float) * V::kLanes * j);
     }
   }
   const auto* left = static_cast<const typename V::Left*>(tile.left);
@@ -176,7 +189,7 @@ const char* tile_product(const MatmulTile& tile, Index column, const char* ahead
     }
     left += M;
     right += kPanel;
-    __builtin_prefetch(ahead, 0, 2);
+    fetch<2>(ahead);
     ahead += ahead_step;
   }
 #pragma GCC unroll 16
@@ -205,8 +218,8 @@ constexpr int panels_together(Index m) {
 }
 
 template <class V>
-using TileProduct = const char* (*)(const MatmulTile&, Index column, const char* ahead,
-                                    Index ahead_step);
+using TileProduct = std::uintptr_t (*)(const MatmulTile&, Index column, std::uintptr_t ahead,
+                                       std::uintptr_t ahead_step);
 
 // tile_product by number of rows: one panel, or panels_together.
 template <class V>
@@ -229,11 +242,11 @@ void product(const MatmulTile& tile) noexcept {
   constexpr Index kPanel = Index{V::kLanes} * V::kVectors;
   const Index group = kPanel * panels_together<V>(tile.rows);
   // What is asked for ahead when nothing is left to ask for must be harmless: a line in use.
-  const char* ahead = static_cast<const char*>(tile.ahead);
+  std::uintptr_t ahead = address_of(tile.ahead);
   Index fetches = tile.ahead_lines;
   for (Index column = 0; column < tile.n;) {
-    if (fetches <= 0) ahead = static_cast<const char*>(tile.left);
-    const Index step = fetches > 0 ? tile.ahead_step : 0;
+    if (fetches <= 0) ahead = address_of(tile.left);
+    const auto step = static_cast<std::uintptr_t>(fetches > 0 ? tile.ahead_step : 0);
     const bool wide = column + group <= tile.n;
     ahead = (wide ? kTiles.together : kTiles.one)[tile.rows](tile, column, ahead, step);
     fetches -= tile.units;
