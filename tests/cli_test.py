@@ -73,6 +73,13 @@ class Cli(unittest.TestCase):
             self.assertIn("Example", done.out, verb)
             self.assertIn(verb, conclave("completion", "bash").out)
 
+    def test_a_model_that_cannot_fit_is_refused_at_once(self):
+        start = time.time()
+        done = conclave(*train_args(self.folder, self.folder / "huge", 1, "model.width=1000000",
+                                    "model.expert_width=100000"))
+        self.assert_refused(done, "memory", "model.width")
+        self.assertLess(time.time() - start, 5)
+
     def test_every_key_is_explained_and_typos_are_answered(self):
         keys = conclave("train", "--keys").out
         self.assertIn("experts_per_token", keys)

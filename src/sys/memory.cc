@@ -3,7 +3,10 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <string>
 
 namespace conclave::sys {
 namespace {
@@ -24,5 +27,14 @@ void* allocate_memory(std::size_t bytes) noexcept {
 }
 
 void free_memory(void* memory) noexcept { std::free(memory); }
+
+std::size_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);) {
+    unsigned long long kib = 0;
+    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kib) == 1) return kib * 1024;
+  }
+  return 0;
+}
 
 }  // namespace conclave::sys

@@ -12,4 +12,7 @@ namespace conclave::sys {
 void* allocate_memory(std::size_t bytes) noexcept;
 void free_memory(void* memory) noexcept;
 
+// Bytes that could be taken without swapping (MemAvailable of the kernel); 0 where unknown.
+std::size_t available_memory();
+
 }  // namespace conclave::sys

@@ -11,6 +11,7 @@
 #include "nn/config.h"
 #include "sys/files.h"
 #include "sys/interrupt.h"
+#include "sys/memory.h"
 #include "sys/roofline.h"
 #include "text/bpe_trainer.h"
 #include "train/history.h"
@@ -102,6 +103,20 @@ class Speed {
   double smooth_ = 0, tokens_ = 0, seconds_ = 0;
 };
 
+// Refuses a model that cannot fit before a byte of it is taken: f32 weights, gradients and two
+// AdamW moments, and packed copies for the forward and the backward pass.
+void refuse_too_large(const nn::TransformerConfig& model, DType compute) {
+  const double packed = 2.0 * static_cast<double>(dtype_size(compute));
+  const double needed = static_cast<double>(nn::count_parameters(model).total) * (16 + packed);
+  const auto available = static_cast<double>(sys::available_memory());
+  if (available > 0 && needed > available) {
+    fail(ErrorKind::kOutOfMemory,
+         "training this model takes at least {:.1f} GB for weights and optimiser, and {:.1f} GB of "
+         "memory are free: reduce model.width, model.layers, model.experts or model.expert_width",
+         needed / 1e9, available / 1e9);
+  }
+}
+
 class Run {
  public:
   Run(ops::Context& context, const io::Recipe& recipe, const RunOptions& options)
@@ -139,6 +154,7 @@ void Run::prepare() {
   fs::create_directories(out_, error);
   if (error) fail(ErrorKind::kIo, "{}: cannot be created: {}", out_.string(), error.message());
   TrainConfig config = make_config(recipe_);
+  refuse_too_large(config.model, config.compute);
   const bool used = fs::exists(checkpoints()) && !io::list_checkpoints(checkpoints()).empty();
   if (used && !options_.resume) {
     fail(ErrorKind::kInvalidArgument,
