@@ -144,6 +144,48 @@ TEST(SafetensorsHostile, HeadersThatAreFine) {
   EXPECT_TRUE(loads(dir, pack(R"({"":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}})", 1)));
 }
 
+// Every combination of two dimensions, begin and end at the values where sizes wrap: accepted is
+// only what fits the 32 bytes of data, computed here in a wider type.
+TEST(SafetensorsHostile, IntegerFieldsAtTheirEdges) {
+  const std::uint64_t edges[] = {0,
+                                 1,
+                                 2,
+                                 8,
+                                 32,
+                                 33,
+                                 1ull << 31,
+                                 1ull << 32,
+                                 1ull << 61,
+                                 1ull << 62,
+                                 (1ull << 63) - 1,
+                                 1ull << 63,
+                                 ~0ull - 31,
+                                 ~0ull};
+  int accepted = 0;
+  for (const std::uint64_t rows : edges) {
+    for (const std::uint64_t cols : edges) {
+      for (const std::uint64_t begin : edges) {
+        for (const std::uint64_t end : edges) {
+          const std::string json =
+              fmt::format(R"({{"a":{{"dtype":"F32","shape":[{},{}],"data_offsets":[{},{}]}}}})",
+                          rows, cols, begin, end);
+          const long double bytes = 4.0L * static_cast<long double>(rows) * cols;
+          const bool fits = begin == 0 && end == 32 && bytes == 32.0L;
+          try {
+            parse_safetensors_header(json, 8 + json.size() + 32, "e");
+            ASSERT_TRUE(fits) << json;
+            ++accepted;
+          } catch (const Error& error) {
+            ASSERT_EQ(error.kind(), ErrorKind::kBadFile);
+            ASSERT_FALSE(fits) << json;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_EQ(accepted, 2);  // 1 x 8 and 8 x 1
+}
+
 TEST(SafetensorsHostile, HeaderLengths) {
   const TempDir dir;
   const std::string good = valid_file();

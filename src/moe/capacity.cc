@@ -59,7 +59,7 @@ std::int64_t expert_capacity(std::int64_t n_tokens, int k, int n_experts, double
   if (n_tokens == 0) return 0;
   const double exact =
       static_cast<double>(n_tokens) * k / static_cast<double>(n_experts) * capacity_factor;
-  // A product that is whole up to rounding (100 * 1 / 10 * 1.1) must not be pushed to the next one.
+  // A product that is whole up to rounding (110 * 1.1) must not be pushed to the next one.
   const double capacity = std::ceil(exact * (1 - 1e-12));
   if (capacity >= static_cast<double>(n_tokens)) return n_tokens;
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(capacity));

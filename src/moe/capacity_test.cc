@@ -24,7 +24,7 @@ RoutingDecision crowded() {
 TEST(Capacity, CountIsRoundedUpAndBounded) {
   EXPECT_EQ(expert_capacity(10, 2, 4, 1.0), 5);
   EXPECT_EQ(expert_capacity(10, 2, 4, 1.1), 6);
-  EXPECT_EQ(expert_capacity(100, 1, 10, 1.1), 11);  // not 12: 100 / 10 * 1.1 = 11.000000000000002
+  EXPECT_EQ(expert_capacity(1100, 1, 10, 1.1), 121);  // 110 * 1.1 is 121.00000000000001
   EXPECT_EQ(expert_capacity(0, 2, 4, 1.25), 0);
   EXPECT_EQ(expert_capacity(1, 1, 64, 0.01), 1);
   EXPECT_EQ(expert_capacity(8, 2, 4, 1e6), 8);

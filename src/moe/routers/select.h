@@ -50,7 +50,7 @@ void limit_to_groups(const RouterConfig& config, const SelectionScratch<Real>& s
     Real first = kLowest;
     Real second = kLowest;
     for (int i = 0; i < size; ++i) {
-      const Real key = keys[i] == keys[i] ? keys[i] : kLowest;
+      const Real key = keys[i];  // NaN is larger than nothing
       if (key > first) {
         second = first;
         first = key;
