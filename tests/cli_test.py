@@ -139,8 +139,8 @@ class Cli(unittest.TestCase):
 
     def test_making_the_weights_can_be_interrupted(self):
         out = self.folder / "stopped"
-        args = train_args(self.folder, out, 1, "model.width=1024", "model.layers=8",
-                          "model.experts=8", "model.expert_width=1024")  # 0.2 G weights
+        args = train_args(self.folder, out, 1, "model.width=1024", "model.layers=4",
+                          "model.experts=8", "model.expert_width=1024")  # 0.1 G weights
         process = subprocess.Popen([CONCLAVE, *map(str, args)], stderr=subprocess.PIPE)
         deadline = time.time() + 60
         while not (out / "recipe.toml").exists() and time.time() < deadline:

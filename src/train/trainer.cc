@@ -85,9 +85,9 @@ Trainer::Trainer(ops::Context& context, TrainConfig config, TrainingData data,
                           config_.model.n_layers);
   transformer_->load_for_training(context_, initializer, config_.compute);
   const std::int64_t n = transformer_->parameters().count();
-  const auto poll = [] { sys::stop_if_interrupted("taking memory for the optimiser"); };
-  adam_m_ = Tensor(DType::kF32, {n}, poll);
-  adam_v_ = Tensor(DType::kF32, {n}, poll);
+  adam_m_ = Tensor(DType::kF32, {n});
+  sys::stop_if_interrupted("taking memory for the optimiser");
+  adam_v_ = Tensor(DType::kF32, {n});
   for (int i = 0; i < config_.micro_batch; ++i) {
     caches_.push_back(transformer_->new_cache(config_.sequence));
   }
