@@ -197,7 +197,7 @@ void parse_rope(const io::JsonView& config, double default_theta, int rotary_dim
   } else if (type == "yarn") {
     parse_yarn(rope, s);
   } else if (type == "llama3") {
-    s.kind = nn::RopeScalingKind::kLlama3;
+    s.kind = nn::RopeScalingKind::kWavelength;
     s.low_freq_factor = rope.number("low_freq_factor", 1e-6, 1e6);
     s.high_freq_factor = rope.number("high_freq_factor", 1e-6, 1e6);
   } else if (type == "longrope" || type == "su") {
@@ -222,7 +222,7 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
               {"beta_slow", s.beta_slow},
               {"truncate", s.truncate},
               {"attention_factor", s.magnitude}};
-    case nn::RopeScalingKind::kLlama3:
+    case nn::RopeScalingKind::kWavelength:
       return {{"rope_type", "llama3"},
               {"factor", s.factor},
               {"original_max_position_embeddings", s.original_positions},

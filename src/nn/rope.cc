@@ -34,7 +34,7 @@ void scale_yarn(const RopeConfig& rope, int rotary_dim, std::vector<float>& freq
   }
 }
 
-void scale_llama3(const RopeScaling& s, std::vector<float>& frequencies) {
+void scale_by_wavelength(const RopeScaling& s, std::vector<float>& frequencies) {
   const auto original = static_cast<double>(s.original_positions);
   for (float& f : frequencies) {
     const double wavelength = 2 * std::numbers::pi / static_cast<double>(f);
@@ -64,7 +64,7 @@ std::vector<float> rope_frequencies(const RopeConfig& rope, int rotary_dim, bool
     frequencies[i] = static_cast<float>(1.0 / period);
   }
   if (s.kind == RopeScalingKind::kYarn) scale_yarn(rope, rotary_dim, frequencies);
-  if (s.kind == RopeScalingKind::kLlama3) scale_llama3(s, frequencies);
+  if (s.kind == RopeScalingKind::kWavelength) scale_by_wavelength(s, frequencies);
   return frequencies;
 }
 
