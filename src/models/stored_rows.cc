@@ -172,6 +172,20 @@ void SafetensorsRows::check(const TensorPlace& place, const ParamSpec& spec,
   require(scales, dims, spec, used);
 }
 
+std::uint64_t SafetensorsRows::stored_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const io::TensorInfo& info : files_.tensors()) bytes += info.bytes;
+  return bytes;
+}
+
+std::set<std::string> SafetensorsRows::stored_types() const {
+  std::set<std::string> types;
+  for (const io::TensorInfo& info : files_.tensors()) {
+    types.insert(std::string(io::stored_type_name(info.type)));
+  }
+  return types;
+}
+
 void SafetensorsRows::read_rows(const TensorPlace& place, std::int64_t first,
                                 MatrixView<float> out) const {
   if (!place.mxfp4) {

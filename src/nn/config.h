@@ -15,10 +15,11 @@ namespace conclave::nn {
 // formulas are in nn/rope.cc.
 enum class RopeScalingKind : std::uint8_t {
   kNone,
-  kLinear,    // positions divided by `factor`
-  kYarn,      // Peng et al. 2023, section 3
+  kLinear,      // positions divided by `factor`
+  kYarn,        // Peng et al. 2023, section 3
   kWavelength,  // pairs of long wavelengths divided by `factor` ("llama3" in config.json)
-  kLongRope,  // Ding et al. 2024: a divisor for every pair, for short and for long sequences
+  kLongRope,    // Ding et al. 2024: a divisor for every pair, for short and for long sequences
+  kFactors,     // a divisor for every pair, `short_factors`
 };
 
 struct RopeScaling {
