@@ -1,8 +1,32 @@
 #include "nn/transformer.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace conclave::nn {
+namespace {
+
+bool is_quantised(const WeightSource& source, const ParamSpec& spec) {
+  const std::optional<QuantType> type = source.block_type(spec);
+  return type && quant_info(*type).block_count > 1;
+}
+
+// Stacked weights of equal columns as blocks.
+void load_blocks(ops::Context& context, WeightSource& source, std::span<const ParamSpec> parts,
+                 ops::PackedMatrix& matrix) {
+  std::vector<AlignedBuffer> staging;
+  std::vector<ops::BlockRows> rows;
+  for (const ParamSpec& part : parts) {
+    const QuantType type = *source.block_type(part);
+    const auto bytes = static_cast<std::size_t>(part.shape[0] * quant_bytes(type, part.shape[1]));
+    staging.emplace_back(bytes);
+    source.read_blocks(part, {staging.back().data(), bytes});
+    rows.push_back({type, part.shape[0], {staging.back().data(), bytes}});
+  }
+  matrix.pack_blocks(context, parts[0].shape[1], rows);
+}
+
+}  // namespace
 
 Transformer::Transformer(TransformerConfig config) : config_(std::move(config)) {
   validate(config_);
@@ -129,26 +153,43 @@ void Transformer::load_for_inference(ops::Context& context, WeightSource& source
     source.read(spec, view);
     return view;
   };
-  embedding_ = keep(0);
   for (const VectorPlace& v : vectors_) v.weight->w = keep(v.index).data;
   for (int layer = 0; layer < config_.n_layers; ++layer) {
     const int bias = bias_index_L_[static_cast<std::size_t>(layer)];
     if (bias >= 0) blocks_[static_cast<std::size_t>(layer)].ffn.expert_bias_E = keep(bias).data;
   }
-  FloatMatrix staging;  // one weight at a time: memory stays at one copy
-  for (const LinearPlace& l : linears_) {
-    const auto part = [&](int i) { return specs()[static_cast<std::size_t>(l.first + i)]; };
-    std::int64_t rows = 0;
-    for (int i = 0; i < l.n_parts; ++i) rows += part(i).shape[0];
-    const MatrixView<float> whole = staging.resize(rows, part(0).shape[1]);
-    std::int64_t row = 0;
-    for (int i = 0; i < l.n_parts; ++i) {
-      source.read(part(i), whole.rows_range(row, part(i).shape[0]));
-      row += part(i).shape[0];
-    }
-    l.linear->compute = l.full_precision ? DType::kF32 : compute;
-    l.linear->forward.pack(context, whole, l.linear->compute);
+  FloatMatrix staging;
+  for (const LinearPlace& l : linears_) load_linear(context, source, compute, l, staging);
+  if (!is_quantised(source, specs()[0])) {
+    embedding_ = keep(0);
+  } else if (config_.tie_embeddings) {
+    quantised_embedding_ = &head_.forward;
+  } else {
+    load_blocks(context, source, std::span(specs()).first(1), embedding_blocks_);
+    quantised_embedding_ = &embedding_blocks_;
   }
+}
+
+// One linear map at a time, so that memory stays at one copy.
+void Transformer::load_linear(ops::Context& context, WeightSource& source, DType compute,
+                              const LinearPlace& l, FloatMatrix& staging) {
+  const auto parts = std::span(specs()).subspan(static_cast<std::size_t>(l.first),
+                                                static_cast<std::size_t>(l.n_parts));
+  const auto quantised = [&](const ParamSpec& spec) { return is_quantised(source, spec); };
+  if (!l.full_precision && std::ranges::all_of(parts, quantised)) {
+    load_blocks(context, source, parts, l.linear->forward);
+    return;
+  }
+  std::int64_t rows = 0;
+  for (const ParamSpec& part : parts) rows += part.shape[0];
+  const MatrixView<float> whole = staging.resize(rows, parts[0].shape[1]);
+  std::int64_t row = 0;
+  for (const ParamSpec& part : parts) {
+    source.read(part, whole.rows_range(row, part.shape[0]));
+    row += part.shape[0];
+  }
+  l.linear->compute = l.full_precision ? DType::kF32 : compute;
+  l.linear->forward.pack(context, whole, l.linear->compute);
 }
 
 std::span<float> Transformer::expert_bias(int layer) {
@@ -190,7 +231,11 @@ void Transformer::forward(ops::Context& context, const Batch& batch, const Forwa
   BlockContext block = block_context(context, batch, options, activations);
   block.keep = keep_all;
   const MatrixView<float> x = activations.x.resize(T, D);
-  ops::embedding_forward(context, embedding_, batch.ids_T, x);
+  if (quantised_embedding_ != nullptr) {
+    ops::embedding_forward(context, *quantised_embedding_, batch.ids_T, x);
+  } else {
+    ops::embedding_forward(context, embedding_, batch.ids_T, x);
+  }
   for (std::size_t layer = 0; layer < L; ++layer) {
     if (activations.recompute) {
       const MatrixView<float> input = activations.inputs[layer].resize(T, D);
@@ -240,6 +285,7 @@ std::int64_t Transformer::weight_bytes() const {
   for (const LinearPlace& l : linears_) {
     bytes += static_cast<std::int64_t>(l.linear->forward.bytes() + l.linear->backward.bytes());
   }
+  bytes += static_cast<std::int64_t>(embedding_blocks_.bytes());
   for (const Tensor& tensor : owned_) bytes += static_cast<std::int64_t>(tensor.bytes());
   if (parameters_.allocated()) bytes += 2 * parameters_.count() * 4;
   return bytes;

@@ -54,7 +54,8 @@ class Transformer {
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
 
-  // Inference: packed weights only, one copy.
+  // Inference: packed weights only, one copy. Weights that the source offers in blocks of a
+  // quantised type stay in them; others are packed in `compute` type.
   void load_for_inference(ops::Context& context, WeightSource& source, DType compute);
 
   moe::ExpertStore& store() { return *store_; }
@@ -95,6 +96,8 @@ class Transformer {
   void place(ops::Linear& linear, int first, int n_parts, bool full_precision = false);
   BlockContext block_context(ops::Context& context, const Batch& batch,
                              const ForwardOptions& options, const Activations& activations);
+  void load_linear(ops::Context& context, WeightSource& source, DType compute,
+                   const LinearPlace& place, FloatMatrix& staging);
   void build_rope();
 
   TransformerConfig config_;
@@ -103,6 +106,10 @@ class Transformer {
   std::vector<BlockWeights> blocks_;
   VectorWeight final_norm_;
   MatrixView<const float> embedding_;
+  // Where the embedding is quantised, its rows are taken from here; with tied embeddings, from the
+  // head.
+  const ops::PackedMatrix* quantised_embedding_ = nullptr;
+  ops::PackedMatrix embedding_blocks_;
   ops::Linear head_;
   std::vector<LinearPlace> linears_;
   std::vector<VectorPlace> vectors_;
