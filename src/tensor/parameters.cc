@@ -1,5 +1,7 @@
 #include "tensor/parameters.h"
 
+#include "sys/interrupt.h"
+
 namespace conclave {
 namespace {
 
@@ -41,6 +43,58 @@ const char* role_name(Role role) {
       return "final norm";
     case Role::kHead:
       return "output head";
+    case Role::kAttnNormBias:
+      return "attention norm bias";
+    case Role::kQueryBias:
+      return "query bias";
+    case Role::kKeyBias:
+      return "key bias";
+    case Role::kValueBias:
+      return "value bias";
+    case Role::kAttnOutBias:
+      return "attention output bias";
+    case Role::kQueryNorm:
+      return "query norm";
+    case Role::kKeyNorm:
+      return "key norm";
+    case Role::kSinks:
+      return "attention sinks";
+    case Role::kFfnNormBias:
+      return "ffn norm bias";
+    case Role::kRouterBias:
+      return "router bias";
+    case Role::kExpertGateBias:
+      return "w_gate bias";
+    case Role::kExpertUpBias:
+      return "w_up bias";
+    case Role::kExpertDownBias:
+      return "w_down bias";
+    case Role::kSharedGateBias:
+      return "shared w_gate bias";
+    case Role::kSharedUpBias:
+      return "shared w_up bias";
+    case Role::kSharedDownBias:
+      return "shared w_down bias";
+    case Role::kSharedExpertGate:
+      return "gate of the shared expert";
+    case Role::kFinalNormBias:
+      return "final norm bias";
+    case Role::kHeadBias:
+      return "output head bias";
+    case Role::kQueryDown:
+      return "query down";
+    case Role::kQueryDownNorm:
+      return "query latent norm";
+    case Role::kQueryUp:
+      return "query up";
+    case Role::kKvDown:
+      return "key/value down";
+    case Role::kKvDownNorm:
+      return "key/value latent norm";
+    case Role::kKeyUp:
+      return "key up";
+    case Role::kValueUp:
+      return "value up";
   }
   return "weight";
 }
@@ -53,7 +107,8 @@ std::int64_t columns(const Shape& shape) { return shape[shape.rank() - 1]; }
 std::string describe(const ParamId& id) {
   std::string text;
   if (id.layer >= 0) text += fmt::format("layer {}, ", id.layer);
-  if (id.expert >= 0) text += fmt::format("expert {}, ", id.expert);
+  const bool head = id.role == Role::kKeyUp || id.role == Role::kValueUp;
+  if (id.expert >= 0) text += fmt::format("{} {}, ", head ? "head" : "expert", id.expert);
   return text + role_name(id.role);
 }
 
@@ -66,6 +121,7 @@ int ParameterSet::add(ParamId id, Shape shape, bool decay, bool trained) {
 
 void ParameterSet::allocate(bool with_gradients) {
   values_ = Tensor(DType::kF32, {count_});
+  sys::stop_if_interrupted("taking memory for the weights");
   if (with_gradients) gradients_ = Tensor(DType::kF32, {count_});
 }
 
