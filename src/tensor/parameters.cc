@@ -144,4 +144,8 @@ MatrixView<float> ParameterSet::gradient(int index, int n_parts) const {
   return view(gradients_, index, n_parts);
 }
 
+void WeightSource::read_blocks(const ParamSpec& spec, std::span<std::byte>) {
+  CONCLAVE_CHECK(false, "{}: its source offers no blocks", describe(spec.id));
+}
+
 }  // namespace conclave

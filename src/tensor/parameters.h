@@ -4,11 +4,14 @@
 // expert, are one matrix to the kernels.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "tensor/quant_types.h"
 #include "tensor/tensor.h"
 
 namespace conclave {
@@ -114,6 +117,13 @@ class WeightSource {
   virtual ~WeightSource() = default;
   // Fills `out` (rows = product of all but the last dimension of spec.shape) completely, or throws.
   virtual void read(const ParamSpec& spec, MatrixView<float> out) = 0;
+
+  // The type of a weight that is stored as rows of blocks along its last dimension and can be had
+  // as they are; nothing for any other. `read` serves these weights as well.
+  virtual std::optional<QuantType> block_type(const ParamSpec&) const { return std::nullopt; }
+  // Fills `out` with all rows, rows x quant_bytes(block_type, columns) bytes, or throws. Only for
+  // weights that have a block_type.
+  virtual void read_blocks(const ParamSpec& spec, std::span<std::byte> out);
 };
 
 }  // namespace conclave
