@@ -84,6 +84,7 @@ class GgufRows final : public StoredRows {
   std::uint64_t stored_bytes() const override;
   // Of the matrices: vectors are F32 in all files.
   std::set<std::string> stored_types() const override;
+  QuantType stored_type(const TensorPlace& place) const override;
   void read_rows(const TensorPlace& place, std::int64_t first,
                  MatrixView<float> out) const override;
   std::optional<QuantType> block_type(const TensorPlace& place) const override;

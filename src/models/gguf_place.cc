@@ -279,6 +279,10 @@ std::set<std::string> GgufRows::stored_types() const {
   return types;
 }
 
+QuantType GgufRows::stored_type(const TensorPlace& place) const {
+  return *source_.get(place.name).type->quant;
+}
+
 void GgufRows::read_rows(const TensorPlace& place, std::int64_t first,
                          MatrixView<float> out) const {
   source_.read_f32_rows(source_.get(place.name), first, out);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "models/architecture.h"
+#include "models/convert_tokenizer.h"
 #include "models/gguf_form.h"
 #include "sys/files.h"
 
@@ -126,6 +127,22 @@ void FileWeights::read(const ParamSpec& spec, MatrixView<float> out) {
   read_place(*rows_, place(spec), out);
 }
 
+std::optional<QuantType> FileWeights::block_type(const ParamSpec& spec) const {
+  const TensorPlace where = place(spec);
+  if (spec.shape.rank() != 2 || !can_take_blocks(where)) return {};
+  return rows_->block_type(where);
+}
+
+void FileWeights::read_blocks(const ParamSpec& spec, std::span<std::byte> out) {
+  const TensorPlace where = place(spec);
+  const std::int64_t row_bytes = quant_bytes(*rows_->block_type(where), spec.shape[1]);
+  read_place_blocks(*rows_, where, spec.shape[0], row_bytes, out);
+}
+
+QuantType FileWeights::stored_quant_type(const ParamSpec& spec) const {
+  return rows_->stored_type(place(spec));
+}
+
 std::uint64_t FileWeights::stored_bytes() const { return rows_->stored_bytes(); }
 
 std::string FileWeights::stored_type() const {
@@ -138,6 +155,13 @@ DType natural_compute(std::string_view stored_type) {
 }
 
 std::optional<text::Tokenizer> load_tokenizer(const std::string& path) {
+  if (is_gguf(path)) {
+    const io::GgufSource source(path);
+    if (source.metadata().has(kTokenizerJsonKey)) {
+      return text::Tokenizer::from_json_text(source.metadata().string(kTokenizerJsonKey), path);
+    }
+    return {};
+  }
   const auto tokenizer = std::filesystem::path(path) / "tokenizer.json";
   if (std::filesystem::exists(tokenizer)) return text::Tokenizer::load(tokenizer);
   return {};

@@ -186,6 +186,20 @@ std::set<std::string> SafetensorsRows::stored_types() const {
   return types;
 }
 
+QuantType SafetensorsRows::stored_type(const TensorPlace& place) const {
+  if (place.mxfp4) return QuantType::kMXFP4;
+  switch (files_.get(place.name).type) {
+    case io::StoredType::kF16:
+      return QuantType::kF16;
+    case io::StoredType::kBF16:
+    case io::StoredType::kF8E4M3:
+    case io::StoredType::kF8E5M2:
+      return QuantType::kBF16;
+    default:
+      return QuantType::kF32;
+  }
+}
+
 void SafetensorsRows::read_rows(const TensorPlace& place, std::int64_t first,
                                 MatrixView<float> out) const {
   if (!place.mxfp4) {
