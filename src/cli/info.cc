@@ -44,7 +44,7 @@ json describe(const std::string& directory) {
           {"head_dim", c.head_dim},
           {"context", c.max_positions},
           {"kv_cache_bytes_at_context",
-           nn::KvCache::bytes(c.n_layers, c.n_kv_heads, c.head_dim, c.max_positions)},
+           nn::KvCache::bytes(c.n_layers, c.cache_heads(), c.cache_dim(), c.max_positions)},
           {"per_layer", layers}};
 }
 

@@ -1,6 +1,8 @@
 #include "models/model_files.h"
 
+#include <deque>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -15,6 +17,44 @@ bool is_computed(const std::string& name) { return name.ends_with("rotary_emb.in
 
 void write_json(const std::string& path, const nlohmann::json& json) {
   sys::write_file_atomically(path, json.dump(2) + "\n");
+}
+
+// A new checkpoint: no file says how it is stored, so that the architecture's usual form is chosen.
+class NoNames final : public StoredNames {
+ public:
+  bool has(const std::string&) const override { return false; }
+};
+
+struct StoredWeight {
+  const ParamSpec* spec;
+  TensorPlace place;
+  MatrixView<float> values;
+};
+
+// Stored tensors that hold several weights are put together first.
+void write_weights(const std::string& directory, const std::vector<StoredWeight>& weights,
+                   io::StoredType type) {
+  std::map<std::string, std::vector<const StoredWeight*>> by_name;
+  for (const StoredWeight& weight : weights) by_name[weight.place.name].push_back(&weight);
+  std::vector<io::TensorToWrite> tensors;
+  std::deque<FloatMatrix> fused;
+  for (const StoredWeight& weight : weights) {
+    const auto parts = by_name.find(weight.place.name);
+    if (parts == by_name.end()) continue;  // written with an earlier part
+    const TensorPlace& place = weight.place;
+    const io::StoredType as = weight.spec->trained ? type : io::StoredType::kF32;
+    const Shape shape{std::span<const std::int64_t>(place.dims)};
+    MatrixView<float> values = weight.values;
+    if (parts->second.size() > 1 || values.rows * values.cols != shape.count()) {
+      const std::int64_t cols = place.dims.back();
+      values = fused.emplace_back().resize(shape.count() / cols, cols);
+      for (const StoredWeight* part : parts->second)
+        scatter_place(part->place, part->values, values);
+    }
+    tensors.push_back(io::TensorToWrite::floats(place.name, as, shape, values));
+    by_name.erase(parts);
+  }
+  io::write_model_safetensors(directory, tensors);
 }
 
 nlohmann::json generation_config(const nn::TransformerConfig& config) {
@@ -41,45 +81,37 @@ nn::TransformerConfig read_config(const std::string& directory) {
 }
 
 FileWeights::FileWeights(const std::string& directory, const nn::TransformerConfig& config)
-    : files_(directory), architecture_(config.architecture) {}
+    : rows_(directory), config_(config) {}
+
+TensorPlace FileWeights::place(const ParamSpec& spec) const {
+  return find_architecture(config_.architecture).place(spec, config_, rows_);
+}
 
 void FileWeights::check(const std::vector<ParamSpec>& specs) const {
-  const Architecture& architecture = find_architecture(architecture_);
-  std::set<std::string> expected;
-  for (const ParamSpec& spec : specs) {
-    const std::string name = architecture.tensor_name(spec.id);
-    const io::TensorInfo* info = files_.find(name);
-    if (info == nullptr) {
-      fail(ErrorKind::kNotFound, "{}: tensor '{}' ({}) is missing", files_.path(), name,
-           describe(spec.id));
-    }
-    const auto dims = spec.shape.dims();
-    if (!std::equal(dims.begin(), dims.end(), info->dims.begin(), info->dims.end())) {
-      fail(ErrorKind::kBadFile, "{}: has shape {}, but config.json asks for {}",
-           files_.describe(*info), info->shape_str(), spec.shape.str());
-    }
-    expected.insert(name);
-  }
-  for (const io::TensorInfo& info : files_.tensors()) {
-    if (expected.contains(info.name) || is_computed(info.name)) continue;
+  std::set<std::string> used;
+  for (const ParamSpec& spec : specs) rows_.check(place(spec), spec, used);
+  const Architecture& architecture = find_architecture(config_.architecture);
+  for (const io::TensorInfo& info : rows_.files().tensors()) {
+    if (used.contains(info.name) || is_computed(info.name)) continue;
+    if (architecture.ignores != nullptr && architecture.ignores(info.name, config_)) continue;
     fail(ErrorKind::kBadFile, "{}: is not a weight of this architecture with this config.json",
-         files_.describe(info));
+         rows_.files().describe(info));
   }
 }
 
 void FileWeights::read(const ParamSpec& spec, MatrixView<float> out) {
-  files_.read_f32(find_architecture(architecture_).tensor_name(spec.id), spec.shape, out);
+  read_place(rows_, place(spec), out);
 }
 
 std::uint64_t FileWeights::stored_bytes() const {
   std::uint64_t bytes = 0;
-  for (const io::TensorInfo& info : files_.tensors()) bytes += info.bytes;
+  for (const io::TensorInfo& info : rows_.files().tensors()) bytes += info.bytes;
   return bytes;
 }
 
 std::string FileWeights::stored_type() const {
   std::set<std::string> types;
-  for (const io::TensorInfo& info : files_.tensors()) {
+  for (const io::TensorInfo& info : rows_.files().tensors()) {
     types.insert(std::string(io::stored_type_name(info.type)));
   }
   return types.size() == 1 ? *types.begin() : "mixed";
@@ -113,15 +145,13 @@ void save_model(const nn::Transformer& transformer, const std::string& directory
   write_json((root / "generation_config.json").string(), generation_config(config));
 
   const io::StoredType type = stored == DType::kBF16 ? io::StoredType::kBF16 : io::StoredType::kF32;
-  std::vector<io::TensorToWrite> tensors;
+  std::vector<StoredWeight> weights;
   const ParameterSet& parameters = transformer.parameters();
   for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
     const ParamSpec& spec = parameters.specs()[static_cast<std::size_t>(i)];
-    const io::StoredType as = spec.trained ? type : io::StoredType::kF32;
-    tensors.push_back(io::TensorToWrite::floats(architecture.tensor_name(spec.id), as, spec.shape,
-                                                parameters.value(i)));
+    weights.push_back({&spec, architecture.place(spec, config, NoNames()), parameters.value(i)});
   }
-  io::write_model_safetensors(directory, tensors);
+  write_weights(directory, weights, type);
 }
 
 }  // namespace conclave::models

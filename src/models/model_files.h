@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "io/safetensors.h"
+#include "models/stored_rows.h"
 #include "nn/transformer.h"
 #include "text/tokenizer.h"
 
@@ -17,7 +17,7 @@ namespace conclave::models {
 // config.json of a directory. Throws Error: kNotFound, kBadFile, kUnsupported.
 nn::TransformerConfig read_config(const std::string& directory);
 
-// Weights from the directory's safetensors files by the architecture's tensor names.
+// Weights from the directory's safetensors files, from where the architecture places them.
 class FileWeights final : public WeightSource {
  public:
   FileWeights(const std::string& directory, const nn::TransformerConfig& config);
@@ -30,8 +30,10 @@ class FileWeights final : public WeightSource {
   std::string stored_type() const;
 
  private:
-  io::TensorSource files_;
-  std::string architecture_;
+  TensorPlace place(const ParamSpec& spec) const;
+
+  SafetensorsRows rows_;
+  nn::TransformerConfig config_;
 };
 
 // The type of matrix products that suits weights of a stored type: f32 for "F32", else bf16.

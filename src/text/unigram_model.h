@@ -23,6 +23,7 @@ class UnigramModel : public Model {
 
   void encode(std::string_view piece, bool byte_level, ModelScratch& scratch,
               std::vector<std::int32_t>& ids) const override;
+  std::optional<std::int32_t> unknown_id() const override { return config_.unk_id; }
 
  private:
   void find_best_path(std::string_view piece, ModelScratch& scratch) const;

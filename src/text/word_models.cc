@@ -15,7 +15,7 @@
 namespace conclave::text {
 namespace {
 
-std::int32_t unknown_id(const Vocabulary& vocabulary, const std::string& token) {
+std::int32_t find_unknown(const Vocabulary& vocabulary, const std::string& token) {
   const auto id = vocabulary.find(token);
   if (!id) {
     fail(ErrorKind::kBadFile, "key 'model.unk_token': '{}' is not in the vocabulary",
@@ -48,7 +48,7 @@ class WordPieceModel : public Model {
                  std::int64_t max_chars)
       : max_chars_(max_chars) {
     vocabulary_ = std::move(vocabulary);
-    unk_id_ = unknown_id(vocabulary_, unk_token);
+    unk_id_ = find_unknown(vocabulary_, unk_token);
     trie_ = TokenTrie(entries_of(vocabulary_));
     continuing_ = trie_.walk(TokenTrie::kRoot, prefix);
   }
@@ -65,6 +65,7 @@ class WordPieceModel : public Model {
     ids.resize(before);
     ids.push_back(unk_id_);
   }
+  std::optional<std::int32_t> unknown_id() const override { return unk_id_; }
 
  private:
   bool append(std::string_view piece, std::vector<std::int32_t>& ids) const {
@@ -112,6 +113,7 @@ class WordLevelModel : public Model {
     }
     ids.push_back(id ? *id : *unk_id_);
   }
+  std::optional<std::int32_t> unknown_id() const override { return unk_id_; }
 
  private:
   std::optional<std::int32_t> unk_id_;
