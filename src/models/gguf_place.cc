@@ -47,6 +47,10 @@ const char* usual_name(Role role, bool dense) {
       return "attn_sinks.weight";
     case Role::kQueryDown:
       return "attn_q_a.weight";
+    case Role::kQueryDownBias:
+      return "attn_q_a.bias";
+    case Role::kKvDownBias:
+      return "attn_kv_a_mqa.bias";
     case Role::kQueryDownNorm:
       return "attn_q_a_norm.weight";
     case Role::kQueryUp:
@@ -129,7 +133,8 @@ std::vector<std::int32_t> row_order(const ParamSpec& spec, const nn::Transformer
     case Role::kKey:
     case Role::kKeyBias:
       return pairs ? halves_from_pairs(c.head_dim, rotary) : std::vector<std::int32_t>{};
-    case Role::kKvDown: {
+    case Role::kKvDown:
+    case Role::kKvDownBias: {
       if (!pairs) return {};
       std::vector<std::int32_t> order(static_cast<std::size_t>(latent.kv_rank));
       for (int i = 0; i < latent.kv_rank; ++i) order[static_cast<std::size_t>(i)] = i;

@@ -73,8 +73,9 @@ void read_attention(const GgufKeys& keys, nn::TransformerConfig& c) {
     c.rope.rotary_dim = rotary == c.head_dim ? 0 : rotary;
   }
   nn::AttentionConfig& a = c.attention;
-  a.qkv_bias =
-      keys.has_tensor(block(0, "attn_q.bias")) || keys.has_tensor(block(0, "attn_qkv.bias"));
+  a.qkv_bias = keys.has_tensor(block(0, "attn_q.bias")) ||
+               keys.has_tensor(block(0, "attn_kv_a_mqa.bias")) ||
+               keys.has_tensor(block(0, "attn_qkv.bias"));
   a.out_bias = keys.has_tensor(block(0, "attn_output.bias"));
   a.sinks = keys.has_tensor(block(0, "attn_sinks.weight"));
   if (const std::string norm = block(0, "attn_q_norm.weight"); keys.has_tensor(norm)) {

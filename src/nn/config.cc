@@ -68,6 +68,7 @@ AttentionCounts count_attention(const TransformerConfig& c) {
     matrices.add_product(H, m.nope_dim + m.value_dim, m.kv_rank);
     matrices.add_product(D, H, m.value_dim);
     vectors.add_product(1, m.q_rank + m.kv_rank);
+    if (a.qkv_bias) vectors.add_product(1, m.q_rank + m.kv_rank + m.rope_dim);
   } else {
     matrices.add_product(D, Q, 2 * (H + G));
     if (a.qkv_bias) vectors.add_product(Q, H + 2 * G);

@@ -75,7 +75,7 @@ struct LayerAttention {
 };
 
 struct AttentionConfig {
-  bool qkv_bias = false;
+  bool qkv_bias = false;  // latent attention: of the maps to the latents
   bool out_bias = false;
   QkNorm qk_norm = QkNorm::kNone;
   bool norm_after_rope = false;
