@@ -26,9 +26,11 @@ echo "== 1. Text in eight domains from Debian packages (downloads about 90 MB, o
 scripts/collect_corpus.py --out "$OUT/corpus"
 
 train=() heldout=() data=()
-for file in "$OUT"/corpus/*.train.txt; do
-  name=$(basename "$file" .train.txt)
-  train+=(--data "$name=$file")
+# The domains of this collection: an earlier one may have left files of others behind.
+names=$(python3 -c 'import json, sys
+for domain in json.load(open(sys.argv[1]))["domains"]: print(domain["name"])' "$OUT/corpus/corpus.json")
+for name in $names; do
+  train+=(--data "$name=$OUT/corpus/$name.train.txt")
   heldout+=(--heldout "$name=$OUT/corpus/$name.heldout.txt")
   data+=(--data "$name=$OUT/corpus/$name.heldout.txt")
 done
@@ -45,6 +47,7 @@ status=0
 "$CONCLAVE" train recipes/demo.toml --out "$OUT/model" "${train[@]}" "${heldout[@]}" \
   --set "train.minutes=$MINUTES" ${resume[@]+"${resume[@]}"} ${EXTRA[@]+"${EXTRA[@]}"} || status=$?
 if [ "$status" -eq 130 ]; then
+  [ -f "$OUT/model/model.safetensors" ] || exit "$status"  # stopped before there was a model
   touch "$OUT/model/.interrupted"
 elif [ "$status" -ne 0 ]; then
   exit "$status"

@@ -66,7 +66,11 @@ class Cli(unittest.TestCase):
     def test_version_and_help(self):
         self.assertRegex(conclave("--version").out, r"conclave \d+\.\d+\.\d+")
         self.assertEqual(conclave().returncode, 2)
-        self.assertEqual(conclave("nonsense").returncode, 2)
+        for word, answer in (("nonsense", "unknown verb 'nonsense'"),
+                             ("trian", "unknown verb 'trian' (did you mean 'train'?)")):
+            done = conclave(word)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(answer, done.err)
         for verb in ("train", "run", "eval", "inspect", "info", "logits", "tokenize", "completion"):
             done = conclave(verb, "--help")
             self.assertEqual(done.returncode, 0)
@@ -88,6 +92,68 @@ class Cli(unittest.TestCase):
         recipe = self.folder / "bad.toml"
         recipe.write_text("[model]\nwidth = 8\nwdith = 9\n")
         self.assert_refused(conclave("train", recipe, "--out", self.folder / "x"), "bad.toml:3", "wdith")
+
+    def test_values_of_the_wrong_type_and_keys_of_another_section(self):
+        for key, *words in (("model.width=abc", "invalid argument", "found abc, expected an integer"),
+                            ("train.learning_rate=1", "'optimizer.learning_rate'"),
+                            ("model.router=hash", "'router.kind'")):
+            self.assert_refused(conclave(*train_args(self.folder, self.folder / "x", 1, key)), *words)
+        self.assert_refused(conclave("train", "--out", self.folder / "x"), "--data LABEL=FILE")
+        self.assertEqual(conclave("run", self.model, "-p", "a", "-n", 2**31).returncode, 2)
+        # The example of the help, as bash would read it.
+        example = next(line for line in conclave("run", "--help").out.splitlines() if "--stop $" in line)
+        stop = subprocess.run(["bash", "-c", "printf %s " + example.split("--stop ")[1]],
+                              capture_output=True).stdout
+        self.assertEqual(stop, b"\n\n")
+
+    def test_texts_and_labels_are_checked_before_the_tokenizer_is_learnt(self):
+        out = self.folder / "unlearnt"
+        low, high = self.folder / "low.txt", self.folder / "high.txt"
+        (self.folder / "latin1.txt").write_bytes(b"caf\xe9 " * 100)
+        for heldout, words in ((f"low={self.folder}/nowhere.txt", ["nowhere.txt"]),
+                               (f"low={self.folder}/latin1.txt", ["latin1.txt", "UTF-8"]),
+                               (f"lwo={low}2", ["data.heldout", "'low'"]),
+                               (f"mean={low}2", ["reserved"])):
+            done = conclave(*train_args(self.folder, out, 1), "--heldout", heldout)
+            self.assert_refused(done, *words)
+            self.assertFalse((out / "tokenizer.json").exists(), heldout)
+        self.assert_refused(conclave(*train_args(self.folder, out, 1), "--data", f"low={high}"),
+                            "'low' is given twice")
+        self.assertFalse((out / "tokenizer.json").exists())
+        self.assert_refused(conclave("inspect", self.model, "--data", f"mean={low}"), "reserved")
+        shutil.copy(low, self.folder / "held.txt")
+        args = [a for a in train_args(self.folder, out, 1) if a != "--quiet"]
+        done = conclave(*args, "--heldout", f"low={self.folder}/held.txt")
+        self.assertEqual(done.returncode, 0, done.err)
+        self.assertIn("warning: no held-out text for 'high'", done.err)
+
+    def test_one_of_a_thing_is_named_so(self):
+        out = self.folder / "dense"
+        args = ["train", "--out", out, "--data", f"low={self.folder}/low.txt"]
+        for key in [*TINY, "train.steps=1", "model.experts=1"]:
+            args += ["--set", key]
+        done = conclave(*args)
+        self.assertEqual(done.returncode, 0, done.err)
+        self.assertIn("data: 1 text, ", done.err)
+        self.assertIn("1 expert of width", conclave("info", out).out)
+
+    def test_making_the_weights_can_be_interrupted(self):
+        out = self.folder / "stopped"
+        args = train_args(self.folder, out, 1, "model.width=1024", "model.layers=4",
+                          "model.experts=8", "model.expert_width=1024")  # 0.1 G weights
+        process = subprocess.Popen([CONCLAVE, *map(str, args)], stderr=subprocess.PIPE)
+        deadline = time.time() + 60
+        while not (out / "recipe.toml").exists() and time.time() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        start = time.time()
+        _, err = process.communicate(timeout=60)
+        if process.returncode == 1 and b"memory" in err:
+            self.skipTest("not enough memory")
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn(b"stopped while", err)
+        self.assertLess(time.time() - start, 3)
 
     def test_run_is_the_same_on_any_threads_and_follows_its_options(self):
         args = ["run", self.model, "--prompt", "abc", "--max-tokens", 20, "--seed", 7, "--json"]

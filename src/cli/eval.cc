@@ -48,8 +48,8 @@ Row measure(ops::Context& context, infer::Session& session, const Options& optio
     ids.resize(static_cast<std::size_t>(options.max_tokens) + 1);
   }
   if (ids.size() < 2) {
-    fail(ErrorKind::kInvalidArgument, "{}: has {} token(s); at least 2 are needed", file.path,
-         ids.size());
+    fail(ErrorKind::kInvalidArgument, "{}: too short: its tokens are {}, at least 2 are needed",
+         file.path, ids.size());
   }
   nn::EvaluateOptions evaluate;
   evaluate.window = options.window;

@@ -44,7 +44,7 @@ json describe(const std::string& directory) {
           {"head_dim", c.head_dim},
           {"context", c.max_positions},
           {"kv_cache_bytes_at_context",
-           nn::KvCache::bytes(c.n_layers, c.n_kv_heads, c.head_dim, c.max_positions)},
+           nn::KvCache::bytes(c.n_layers, c.cache_heads(), c.cache_dim(), c.max_positions)},
           {"per_layer", layers}};
 }
 
@@ -72,8 +72,9 @@ void print(const json& j) {
     const json& l = layers[first];
     const std::string range = i - first == 1 ? std::to_string(first)
                                              : std::to_string(first) + "-" + std::to_string(i - 1);
-    std::printf("  layer %-9s %lld expert(s) of width %lld", range.c_str(),
+    std::printf("  layer %-9s %lld expert%s of width %lld", range.c_str(),
                 static_cast<long long>(l.at("experts").get<std::int64_t>()),
+                l.at("experts") == 1 ? "" : "s",
                 static_cast<long long>(l.at("expert_width").get<std::int64_t>()));
     if (l.at("shared_width").get<int>() > 0)
       std::printf(", shared %d", l.at("shared_width").get<int>());

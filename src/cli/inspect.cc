@@ -88,8 +88,9 @@ LabelResult read_label(ops::Context& context, infer::Session& session, const Opt
     ids = ids.first(std::min(ids.size(), static_cast<std::size_t>(options.max_tokens) + 1));
   }
   if (ids.size() < 2) {
-    fail(ErrorKind::kInvalidArgument, "'{}': the text has {} token(s), at least 2 are needed",
-         text.label, ids.size());
+    fail(ErrorKind::kInvalidArgument,
+         "'{}': the text is too short: its tokens are {}, at least 2 are needed", text.label,
+         ids.size());
   }
   std::span<const std::int32_t> batch;
   nn::EvaluateOptions evaluate;
@@ -143,6 +144,10 @@ Findings read_all(ops::Context& context, infer::Session& session, const Options&
   std::vector<LabelledPath> files;
   for (const std::string& entry : options.data) {
     files.push_back(parse_labelled_path(entry));
+    if (files.back().label == "mean") {  // the summary's key for the mean over all labels
+      fail(ErrorKind::kInvalidArgument, "'{}': the label 'mean' is reserved: choose another",
+           entry);
+    }
     auto& labels = findings.labels;
     if (std::find(labels.begin(), labels.end(), files.back().label) == labels.end()) {
       labels.push_back(files.back().label);

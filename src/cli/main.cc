@@ -7,9 +7,25 @@
 
 #include "base/error.h"
 #include "cli/verbs.h"
+#include "io/nearest_name.h"
 #include "sys/cpu.h"
 
 namespace {
+
+// A first word that is no verb: CLI11 would only say that a verb is missing.
+bool refuse_unknown_verb(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return false;
+  std::vector<std::string> verbs;
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (verb->get_name() == argv[1]) return false;
+    verbs.push_back(verb->get_name());
+  }
+  const std::string word = std::string(argv[1]).substr(0, 100);
+  std::fprintf(stderr, "conclave: unknown verb '%s'%s\nThe verbs are: %s\n", word.c_str(),
+               conclave::io::did_you_mean(word, verbs).c_str(),
+               fmt::format("{}", fmt::join(verbs, ", ")).c_str());
+  return true;
+}
 
 int run(int argc, char** argv) {
   using namespace conclave;
@@ -33,6 +49,7 @@ int run(int argc, char** argv) {
   cli::add_logits(app);
   cli::add_tokenize(app);
   cli::add_completion(app);
+  if (refuse_unknown_verb(app, argc, argv)) return cli::kExitUsage;
   try {
     app.parse(argc, argv);
     return 0;

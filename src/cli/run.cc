@@ -80,7 +80,7 @@ void add_run(CLI::App& app) {
   command->add_option("MODEL", o->model, "model directory")->required();
   command->add_option("-p,--prompt", o->prompt, "text to continue; - reads standard input");
   command->add_option("-n,--max-tokens", o->generate.max_tokens, "longest answer, in tokens")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
+      ->check(CLI::Range(std::int64_t{0}, (std::int64_t{1} << 31) - 1))
       ->capture_default_str();
   command->add_option("--temperature", s.temperature, "0 always takes the most probable token")
       ->capture_default_str();
@@ -94,7 +94,8 @@ void add_run(CLI::App& app) {
   command->add_option("--presence-penalty", s.presence_penalty, "subtracted from seen tokens");
   command->add_option("--frequency-penalty", s.frequency_penalty, "subtracted each time seen");
   command->add_option("--seed", s.seed, "of the random choices")->capture_default_str();
-  command->add_option("--stop", o->generate.stop, "text that ends the answer, repeated");
+  command->add_option("--stop", o->generate.stop,
+                      "text that ends the answer, taken as it is, repeated");
   command->add_flag("--ignore-eos", o->generate.ignore_eos, "do not stop at the end-of-text token");
   command->add_flag("--json", o->json, "print one JSON object with text, ids, speed and routing");
   command->add_flag("--stats", o->stats, "print speed to standard error");
@@ -102,7 +103,7 @@ void add_run(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  conclave run my-model --prompt \"It was a dark\" --max-tokens 100\n"
-      "  conclave run my-model -p \"def main\" --temperature 0 --stop \"\\n\\n\"\n"
+      "  conclave run my-model -p \"def main\" --temperature 0 --stop $'\\n\\n'\n"
       "  echo \"Dear Sir\" | conclave run my-model -p - --json");
   command->callback([o] { run_model(*o); });
 }

@@ -17,6 +17,7 @@ constexpr std::uint64_t kMaxBytes = 1 << 20;
 // The parser limits nested brackets itself, but not the parts of a dotted key, whose tables it
 // would nest, and free, by recursion.
 constexpr int kMaxDots = 256;
+constexpr std::size_t kMaxName = 200;  // of an unknown key that is compared with the known ones
 
 enum Kind { kInteger, kReal, kBool, kString, kIntegers, kReals, kStrings };
 
@@ -212,6 +213,33 @@ std::string as_toml(std::string_view value, Kind kind) {
   return list + "]";
 }
 
+std::string_view last_part(std::string_view key) { return key.substr(key.rfind('.') + 1); }
+
+// " (did you mean ...?)" for a key that is not known: keys with the same last part in another
+// section, the first key of a section of that name, or what is near in spelling.
+std::string suggest_key(std::string_view key, const std::vector<RecipeKey>& table) {
+  constexpr std::size_t kMost = 3;
+  const std::string_view last = last_part(key);
+  std::vector<std::string> names, same, lasts;
+  std::string in_section;
+  for (const RecipeKey& row : table) {
+    names.push_back(row.key);
+    lasts.emplace_back(last_part(row.key));
+    if (lasts.back() == last && same.size() < kMost) same.push_back("'" + row.key + "'");
+    if (in_section.empty() && row.key.starts_with(std::string(last) + ".")) in_section = row.key;
+  }
+  if (!same.empty()) return fmt::format(" (did you mean {}?)", fmt::join(same, " or "));
+  if (!in_section.empty()) return fmt::format(" (did you mean '{}'?)", in_section);
+  if (std::string near = did_you_mean(key, names); !near.empty()) return near;
+  const std::string near = nearest_name(last, lasts);
+  for (const RecipeKey& row : table) {
+    if (!near.empty() && last_part(row.key) == near) {
+      return fmt::format(" (did you mean '{}'?)", row.key);
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 Recipe::Recipe(std::vector<RecipeKey> table) : table_(std::move(table)) {
@@ -232,10 +260,8 @@ const RecipeKey* Recipe::find_key(std::string_view key) const {
 const RecipeKey& Recipe::known_key(std::string_view key, const std::string& where) const {
   const RecipeKey* const row = find_key(key);
   if (row == nullptr) {
-    std::vector<std::string> names;
-    for (const RecipeKey& known : table_) names.push_back(known.key);
     fail(ErrorKind::kInvalidArgument, "{}: unknown key '{}'{}", where, key.substr(0, 100),
-         did_you_mean(key, names));
+         suggest_key(key.substr(0, kMaxName), table_));
   }
   return *row;
 }
@@ -289,8 +315,15 @@ void Recipe::set(std::string_view assignment) {
   if (value.find_first_of("\r\n") != std::string::npos || value.empty()) {
     fail(ErrorKind::kInvalidArgument, "{}: key '{}': expected a value on one line", where, row.key);
   }
-  const toml::table table = with_context(fmt::format("key '{}'", row.key),
-                                         [&] { return parse("value = " + value, where); });
+  const auto table = [&] {
+    try {
+      return parse("value = " + value, where);
+    } catch (const Error&) {  // a word where a number belongs: no need to speak of TOML
+      fail(ErrorKind::kInvalidArgument, "{}: key '{}': found {}, expected {}", where, row.key,
+           trim(assignment.substr(equals + 1)).substr(0, 60),
+           kind_name(kind_of(row.default_value)));
+    }
+  }();
   assign(row, from_toml(*table.get("value")), where);
 }
 

@@ -84,6 +84,20 @@ TEST(Recipe, OverridesFromTheCommandLine) {
   EXPECT_EQ(recipe.integers("model.layout"), Integers{7});
 }
 
+// A key of the right name in the wrong section, a section taken for a key, a bare key.
+TEST(Recipe, UnknownKeysAreAnsweredByTheirLastPart) {
+  Recipe recipe(table());
+  for (const auto& [wrong, meant] : std::vector<std::pair<std::string, std::string>>{
+           {"optimizer.learning_rate", "train.learning_rate"},
+           {"experts", "model.experts"},
+           {"run.data", "data.files"},
+           {"lr.lerning_rate", "train.learning_rate"},
+           {"model.exprts", "model.experts"}}) {
+    EXPECT_ERROR(recipe.set(wrong + "=1"), ErrorKind::kInvalidArgument,
+                 "unknown key '" + wrong + "' (did you mean '" + meant + "'?)");
+  }
+}
+
 TEST(Recipe, ErrorsNameFileLineKeyFoundAndExpected) {
   Recipe recipe(table());
   const auto load = [&](std::string_view text) { recipe.load_text(text, "r.toml"); };
@@ -110,10 +124,18 @@ TEST(Recipe, ErrorsNameFileLineKeyFoundAndExpected) {
   EXPECT_ERROR(load("name = "), ErrorKind::kBadFile, "r.toml:1");
   EXPECT_ERROR(recipe.set("model.experts"), ErrorKind::kInvalidArgument, "expected key=value");
   EXPECT_ERROR(recipe.set("model.expert=1"), ErrorKind::kInvalidArgument, "did you mean");
-  EXPECT_ERROR(recipe.set("model.experts=many"), ErrorKind::kBadFile, "key 'model.experts'");
+  EXPECT_ERROR(recipe.set("model.experts=many"), ErrorKind::kInvalidArgument,
+               "--set: key 'model.experts': found many, expected an integer");
+  EXPECT_ERROR(recipe.set("train.learning_rate=fast"), ErrorKind::kInvalidArgument,
+               "found fast, expected a number");
+  EXPECT_ERROR(recipe.set("train.shuffle=maybe"), ErrorKind::kInvalidArgument,
+               "found maybe, expected true or false");
+  EXPECT_ERROR(recipe.set("data.weights=a,b"), ErrorKind::kInvalidArgument,
+               "found a,b, expected a list of numbers");
   EXPECT_ERROR(recipe.set("model.experts="), ErrorKind::kInvalidArgument, "a value on one line");
   EXPECT_ERROR(recipe.set("model.experts=1\nname='x'"), ErrorKind::kInvalidArgument, "one line");
-  EXPECT_ERROR(recipe.set("model.experts=99999999999999999999"), ErrorKind::kBadFile, "--set");
+  EXPECT_ERROR(recipe.set("model.experts=99999999999999999999"), ErrorKind::kInvalidArgument,
+               "--set");
   EXPECT_ERROR(recipe.fail_at("name", "is taken"), ErrorKind::kInvalidArgument,
                "default: key 'name': is taken");
   EXPECT_EQ(recipe.integer("model.experts"), 8);

@@ -11,16 +11,26 @@ namespace {
 constexpr std::int64_t kMax = 1 << 24;
 
 constexpr std::string_view kCommonKeys[] = {
-    "model_type",          "architectures",
-    "vocab_size",          "hidden_size",
-    "num_hidden_layers",   "num_attention_heads",
-    "num_key_value_heads", "head_dim",
-    "rms_norm_eps",        "max_position_embeddings",
-    "rope_theta",          "rope_scaling",
-    "rope_parameters",     "tie_word_embeddings",
-    "hidden_act",          "bos_token_id",
-    "eos_token_id",        "pad_token_id",
-    "attention_bias",      "sliding_window",
+    "model_type",
+    "architectures",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "max_position_embeddings",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "tie_word_embeddings",
+    "hidden_act",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "attention_bias",
+    "sliding_window",
     "partial_rotary_factor",
 };
 
@@ -136,8 +146,9 @@ void parse_yarn(const io::JsonView& rope, nn::RopeScaling& s) {
   const double mscale = rope.number("mscale", -1e3, 1e3, 0);
   const double all_dim = rope.number("mscale_all_dim", -1e3, 1e3, 0);
   const bool both = mscale != 0 && all_dim != 0;
-  const double magnitude = both ? yarn_magnitude(s.factor, mscale) / yarn_magnitude(s.factor, all_dim)
-                                : yarn_magnitude(s.factor);
+  const double magnitude =
+      both ? yarn_magnitude(s.factor, mscale) / yarn_magnitude(s.factor, all_dim)
+           : yarn_magnitude(s.factor);
   s.magnitude = s.long_magnitude = rope.number("attention_factor", 1e-6, 1e6, magnitude);
 }
 
@@ -151,10 +162,9 @@ void parse_longrope(const io::JsonView& config, const io::JsonView& rope, int ro
       config.integer("original_max_position_embeddings", 2, kMax, s.original_positions);
   const bool beside = config.has("original_max_position_embeddings");
   s.original_positions = original;
-  const double factor =
-      beside || !rope.has("factor")
-          ? static_cast<double>(max_positions) / static_cast<double>(original)
-          : s.factor;
+  const double factor = beside || !rope.has("factor")
+                            ? static_cast<double>(max_positions) / static_cast<double>(original)
+                            : s.factor;
   const double magnitude =
       factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original)));
   s.factor = factor;
@@ -181,14 +191,13 @@ void parse_rope(const io::JsonView& config, double default_theta, int rotary_dim
   if (type == "default" || type == "dynamic") return;
   nn::RopeScaling& s = c.rope.scaling;
   s.factor = rope.number("factor", 1e-3, 1e6, 1);
-  s.original_positions =
-      rope.integer("original_max_position_embeddings", 2, kMax, c.max_positions);
+  s.original_positions = rope.integer("original_max_position_embeddings", 2, kMax, c.max_positions);
   if (type == "linear") {
     s.kind = nn::RopeScalingKind::kLinear;
   } else if (type == "yarn") {
     parse_yarn(rope, s);
   } else if (type == "llama3") {
-    s.kind = nn::RopeScalingKind::kLlama3;
+    s.kind = nn::RopeScalingKind::kWavelength;
     s.low_freq_factor = rope.number("low_freq_factor", 1e-6, 1e6);
     s.high_freq_factor = rope.number("high_freq_factor", 1e-6, 1e6);
   } else if (type == "longrope" || type == "su") {
@@ -213,7 +222,7 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
               {"beta_slow", s.beta_slow},
               {"truncate", s.truncate},
               {"attention_factor", s.magnitude}};
-    case nn::RopeScalingKind::kLlama3:
+    case nn::RopeScalingKind::kWavelength:
       return {{"rope_type", "llama3"},
               {"factor", s.factor},
               {"original_max_position_embeddings", s.original_positions},
@@ -237,8 +246,8 @@ void parse_layer_types(const io::JsonView& config, int window, bool (*sliding)(i
   if (config.has("layer_types")) {
     types = config.strings("layer_types");
     if (static_cast<int>(types.size()) != c.n_layers) {
-      config.fail_at("layer_types", fmt::format("found {} entries for {} layers", types.size(),
-                                                c.n_layers));
+      config.fail_at("layer_types",
+                     fmt::format("found {} entries for {} layers", types.size(), c.n_layers));
     }
   }
   c.attention_L.resize(static_cast<std::size_t>(c.n_layers));

@@ -62,8 +62,8 @@ void refuse_unknown_keys(const io::JsonView& config, std::span<const std::string
 // of queries and keys); empty for other weights.
 std::string common_tensor_name(const ParamId& id);
 
-// "PREFIXgate_proj.weight" and so on, for the roles of an expert, of the shared expert or of a dense
-// FFN, with ".bias" for their biases; empty for other roles.
+// "PREFIXgate_proj.weight" and so on, for the roles of an expert, of the shared expert or of a
+// dense FFN, with ".bias" for their biases; empty for other roles.
 std::string projection_name(const std::string& prefix, Role role);
 
 // "model.layers.3."

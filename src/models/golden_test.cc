@@ -209,10 +209,12 @@ TEST_P(Golden, GradientsEqualTheReference) {
     transformer->backward(context, batch, {}, activations, d_out.view());
 
     const Architecture& architecture = find_architecture(config_.architecture);
+    const SafetensorsRows names(directory_.string());
     const ParameterSet& parameters = transformer->parameters();
     for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
       const ParamSpec& spec = parameters.specs()[static_cast<std::size_t>(i)];
-      const std::vector<float> expected = floats("grad." + architecture.tensor_name(spec.id));
+      const std::vector<float> expected =
+          floats("grad." + architecture.place(spec, config_, names).name);
       const MatrixView<float> view = parameters.gradient(i);
       const std::vector<float> found(view.data, view.data + view.rows * view.cols);
       EXPECT_LE(largest_difference(found, expected), 1e-5 + 1e-4 * largest(expected))

@@ -34,7 +34,8 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
     plain = plain && c.attention_at(layer) == nn::LayerAttention{};
   }
   for (const moe::LayerConfig& ffn : c.ffn_L) {
-    plain = plain && ffn.dense() && ffn.d_shared == 0 && plain_experts(ffn) && ffn.d_expert == c.ffn_L.front().d_expert;
+    plain = plain && ffn.dense() && ffn.d_shared == 0 && plain_experts(ffn) &&
+            ffn.d_expert == c.ffn_L.front().d_expert;
   }
   if (!plain) reason = "experts, windows or layers that differ";
   return plain;

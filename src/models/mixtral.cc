@@ -11,7 +11,8 @@ constexpr std::string_view kKeys[] = {"intermediate_size",    "num_local_experts
 
 nn::TransformerConfig parse(const io::JsonView& config) {
   refuse_unknown_keys(config, kKeys);
-  nn::TransformerConfig c = parse_common(config, {.sliding_window = true, .norm_eps = 1e-5, .rope_theta = 1e6});
+  nn::TransformerConfig c =
+      parse_common(config, {.sliding_window = true, .norm_eps = 1e-5, .rope_theta = 1e6});
   moe::LayerConfig ffn;
   ffn.router = moe::default_router_config("softmax_topk");
   ffn.router.n_experts = static_cast<int>(config.integer("num_local_experts", 2, 65536, 8));

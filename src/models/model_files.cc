@@ -48,7 +48,8 @@ void write_weights(const std::string& directory, const std::vector<StoredWeight>
     if (parts->second.size() > 1 || values.rows * values.cols != shape.count()) {
       const std::int64_t cols = place.dims.back();
       values = fused.emplace_back().resize(shape.count() / cols, cols);
-      for (const StoredWeight* part : parts->second) scatter_place(part->place, part->values, values);
+      for (const StoredWeight* part : parts->second)
+        scatter_place(part->place, part->values, values);
     }
     tensors.push_back(io::TensorToWrite::floats(place.name, as, shape, values));
     by_name.erase(parts);

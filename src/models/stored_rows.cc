@@ -60,9 +60,9 @@ void read_strided(const StoredRows& rows, const TensorPlace& place, MatrixView<f
 }
 
 void read_place_matrix(const StoredRows& rows, const TensorPlace& place, MatrixView<float> out) {
-  CONCLAVE_CHECK(place.order.empty() ||
-                     out.rows % static_cast<std::int64_t>(place.order.size()) == 0,
-                 "{}: {} rows in groups of {}", place.name, out.rows, place.order.size());
+  CONCLAVE_CHECK(
+      place.order.empty() || out.rows % static_cast<std::int64_t>(place.order.size()) == 0,
+      "{}: {} rows in groups of {}", place.name, out.rows, place.order.size());
   if (place.col_stride == 1 && out.cols == place.dims.back()) {
     read_whole_rows(rows, place, out);
   } else {

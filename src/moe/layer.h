@@ -75,11 +75,13 @@ struct RoutingContext {
 struct LayerWeights {
   ops::Linear router;                    // [E, D], always f32
   ops::Linear router_noise;              // [E, D], noisy top-k only
-  const float* router_bias_E = nullptr;  // added to the logits, or null
+  float* router_bias_E = nullptr;        // added to the logits, or null
   const float* expert_bias_E = nullptr;  // selection bias, or null
-  ops::Linear shared_gate;               // [1, D], f32
+  ops::Linear shared_gate;               // [1, D], f32; on the shared expert's output
   ops::Linear shared_gate_up;            // [2Fs, D]
   ops::Linear shared_down;               // [D, Fs]
+  float* shared_gate_up_bias = nullptr;  // [2Fs], or null
+  float* shared_down_bias = nullptr;     // [D], or null
 };
 
 // What the forward pass leaves: for the backward pass, for statistics (the decision), and for the
@@ -95,6 +97,8 @@ struct LayerSaved {
   FloatMatrix hidden;                // [N, F]
   FloatMatrix y_routed;              // [N, D]
   FloatMatrix shared_gate_up, shared_hidden;
+  FloatMatrix shared_out, shared_share;  // [T, D], [T, 1]; with a gate on the shared expert
+  RoutingDecision unit;                  // the decision with weights 1, where inputs are weighted
 };
 
 // Work space of the backward pass.

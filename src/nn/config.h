@@ -17,18 +17,18 @@ enum class RopeScalingKind : std::uint8_t {
   kNone,
   kLinear,    // positions divided by `factor`
   kYarn,      // Peng et al. 2023, section 3
-  kLlama3,    // Llama 3.1: low frequencies divided by `factor`
+  kWavelength,  // pairs of long wavelengths divided by `factor` ("llama3" in config.json)
   kLongRope,  // Ding et al. 2024: a divisor for every pair, for short and for long sequences
 };
 
 struct RopeScaling {
   RopeScalingKind kind = RopeScalingKind::kNone;
   double factor = 1;
-  std::int64_t original_positions = 0;  // the context before stretching
-  double beta_fast = 32, beta_slow = 1;               // kYarn
-  bool truncate = true;                               // kYarn: whole pairs limit the ramp
-  double low_freq_factor = 1, high_freq_factor = 4;   // kLlama3
-  std::vector<double> short_factors, long_factors;    // kLongRope, rotary_dim / 2 each
+  std::int64_t original_positions = 0;               // the context before stretching
+  double beta_fast = 32, beta_slow = 1;              // kYarn
+  bool truncate = true;                              // kYarn: whole pairs limit the ramp
+  double low_freq_factor = 1, high_freq_factor = 4;  // kWavelength
+  std::vector<double> short_factors, long_factors;   // kLongRope, rotary_dim / 2 each
   // Multiply cosines and sines: of sequences up to original_positions, and of longer ones
   // (kLongRope; the others use the first alone).
   double magnitude = 1, long_magnitude = 1;
@@ -56,11 +56,11 @@ enum class QkNorm : std::uint8_t {
 // Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2, section 2.1): keys and values of all
 // heads are linear maps of one latent vector, and only that and one rotary key are cached.
 struct LatentAttention {
-  int kv_rank = 0;    // R: width of the latent; 0: ordinary attention
-  int q_rank = 0;     // width of the queries' latent, 0: queries are projected directly
-  int nope_dim = 0;   // elements of a head's key without positions
-  int rope_dim = 0;   // elements of the rotary key that the heads share
-  int value_dim = 0;  // width of a head's value
+  int kv_rank = 0;         // R: width of the latent; 0: ordinary attention
+  int q_rank = 0;          // width of the queries' latent, 0: queries are projected directly
+  int nope_dim = 0;        // elements of a head's key without positions
+  int rope_dim = 0;        // elements of the rotary key that the heads share
+  int value_dim = 0;       // width of a head's value
   float norm_eps = 1e-6f;  // of the two norms of latents
   bool enabled() const { return kv_rank > 0; }
 };

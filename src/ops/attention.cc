@@ -62,6 +62,22 @@ void append_head(const AttentionShape& shape, const AttentionSegment& s, std::in
   }
 }
 
+// Segments cut where chunks of positions begin: within each, the first visible key is one number.
+std::vector<AttentionSegment> cut_at_chunks(std::span<const AttentionSegment> segments, int chunk) {
+  std::vector<AttentionSegment> pieces;
+  for (AttentionSegment rest : segments) {
+    while (rest.row_count > 0) {
+      AttentionSegment piece = rest;
+      piece.row_count = std::min(rest.row_count, chunk - rest.first_position % chunk);
+      pieces.push_back(piece);
+      rest.row_begin += piece.row_count;
+      rest.first_position += piece.row_count;
+      rest.row_count -= piece.row_count;
+    }
+  }
+  return pieces;
+}
+
 // Where each segment's tasks begin, in the order (segment, key/value head, tile of tokens).
 struct Tiling {
   std::int64_t tokens_per_tile = 1;
@@ -123,6 +139,11 @@ void attention_forward(Context& context, const AttentionShape& shape,
   check_cols(q, shape.n_heads, shape);
   check_cols(out, shape.n_heads, shape);
   CONCLAVE_CHECK(q.rows == out.rows);
+  std::vector<AttentionSegment> pieces;
+  if (shape.chunk > 0) {
+    pieces = cut_at_chunks(segments, shape.chunk);
+    segments = pieces;
+  }
   const int shared = shape.n_heads / shape.n_kv_heads;
   const Tiling tiling(segments, shape, kernel().tile_rows);
   const std::int64_t scratch_floats =
@@ -150,6 +171,7 @@ void attention_forward(Context& context, const AttentionShape& shape,
     a.n_heads = shared;
     a.head_dim = shape.head_dim;
     a.window = shape.window;
+    if (shape.chunk > 0) a.first_key = a.first_position / shape.chunk * shape.chunk;
     a.scale = shape.scale;
     kernel().forward(a, scratch);
   };
@@ -162,6 +184,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
                         MatrixView<const float> d_out, MatrixView<float> dq, MatrixView<float> dk,
                         MatrixView<float> dv) {
   check_shape(shape);
+  CONCLAVE_CHECK(shape.chunk == 0, "attention in chunks has no backward pass");
   check_segments(segments, q.rows);
   for (const auto& m : {q, out, d_out, MatrixView<const float>(dq)}) {
     check_cols(m, shape.n_heads, shape);

@@ -3,6 +3,8 @@
 #include <unistd.h>
 #include <csignal>
 
+#include "base/error.h"
+
 namespace conclave::sys {
 namespace {
 
@@ -32,6 +34,9 @@ InterruptGuard::~InterruptGuard() {
 }
 
 bool interrupted() { return g_signals != 0; }
+void stop_if_interrupted(const char* what) {
+  if (interrupted()) fail(ErrorKind::kInterrupted, "stopped while {}", what);
+}
 void clear_interrupt() { g_signals = 0; }
 
 }  // namespace conclave::sys

@@ -15,6 +15,9 @@ class InterruptGuard {
 
 // True once a signal arrived while a guard lives.
 bool interrupted();
+// Throws Error(kInterrupted) "stopped while WHAT" after a signal: for long work that leaves nothing
+// worth keeping when it ends early.
+void stop_if_interrupted(const char* what);
 // Forgets the signal: the work that was asked to stop has stopped.
 void clear_interrupt();
 

@@ -1,5 +1,7 @@
 #include "tensor/parameters.h"
 
+#include "sys/interrupt.h"
+
 namespace conclave {
 namespace {
 
@@ -119,6 +121,7 @@ int ParameterSet::add(ParamId id, Shape shape, bool decay, bool trained) {
 
 void ParameterSet::allocate(bool with_gradients) {
   values_ = Tensor(DType::kF32, {count_});
+  sys::stop_if_interrupted("taking memory for the weights");
   if (with_gradients) gradients_ = Tensor(DType::kF32, {count_});
 }
 

@@ -44,6 +44,20 @@ bool stands_alone(std::string_view text, std::size_t begin, std::size_t end) {
 
 }  // namespace
 
+std::vector<ByteRange> clip(TrustedRanges ranges, std::uint32_t begin, std::uint32_t end) {
+  std::vector<ByteRange> out;
+  auto range = std::partition_point(ranges.begin(), ranges.end(),
+                                    [&](const ByteRange& r) { return r.end <= begin; });
+  for (; range != ranges.end() && range->begin < end; ++range) {
+    out.push_back({std::max(range->begin, begin) - begin, std::min(range->end, end) - begin});
+  }
+  return out;
+}
+
+bool all_trusted(TrustedRanges ranges, std::size_t size) {
+  return ranges.size() == 1 && ranges[0].begin == 0 && ranges[0].end == size;
+}
+
 std::vector<AddedToken> parse_added_tokens(const JsonView& list) {
   std::vector<AddedToken> tokens;
   if (list.size() > kMaxAddedTokens) {
@@ -109,25 +123,74 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocab
     if (token->normalized && normalizer != nullptr) normalizer->apply(text, scratch);
     contents[token->normalized ? 1 : 0].push_back(std::move(text.text));
     patterns.ids.push_back(ids_.at(token->content));
-    if (!special_.contains(token->content)) patterns.all_special = false;
   }
-  original_.set = PatternSet(contents[0]);
-  normalized_.set = PatternSet(contents[1]);
+  Patterns* const both[2] = {&original_, &normalized_};
+  for (std::size_t i = 0; i < 2; ++i) {
+    std::vector<std::string> plain;
+    for (std::uint32_t k = 0; k < both[i]->ids.size(); ++k) {
+      if (special_.contains(tokens_.at(both[i]->ids[k]).content)) continue;
+      plain.push_back(contents[i][k]);
+      both[i]->plain_index.push_back(k);
+    }
+    both[i]->plain = PatternSet(plain);
+    both[i]->set = PatternSet(contents[i]);
+  }
 }
 
-std::vector<TextPart> AddedTokens::split(Stage stage, std::string_view text,
-                                         bool parse_special) const {
+bool AddedTokens::has_special(Stage stage) const {
+  const Patterns& patterns = stage == Stage::kOriginal ? original_ : normalized_;
+  return patterns.plain_index.size() < patterns.ids.size();
+}
+
+std::vector<PatternSet::Match> AddedTokens::matches(const Patterns& patterns, std::string_view text,
+                                                    TrustedRanges trusted) const {
+  std::vector<PatternSet::Match> found;
+  if (patterns.set.empty()) return found;
+  if (all_trusted(trusted, text.size())) return patterns.set.find(text);
+  if (trusted.empty()) {
+    if (patterns.plain.empty()) return found;
+    // As Hugging Face `tokenizers` does it: a special token that is passed over still hides others.
+    found = patterns.set.find(text);
+    std::erase_if(found, [&](const PatternSet::Match& match) {
+      return special_.contains(tokens_.at(patterns.ids[match.pattern]).content);
+    });
+    return found;
+  }
+  found = patterns.plain.find_each(text);
+  for (PatternSet::Match& match : found) match.pattern = patterns.plain_index[match.pattern];
+  for (const ByteRange& range : trusted) {
+    for (PatternSet::Match match :
+         patterns.set.find_each(text.substr(range.begin, range.end - range.begin))) {
+      match.begin += range.begin;
+      match.end += range.begin;
+      found.push_back(match);
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end > b.end;
+  });
+  std::uint32_t taken = 0;
+  std::erase_if(found, [&taken](const PatternSet::Match& match) {
+    if (match.begin < taken) return true;
+    taken = match.end;
+    return false;
+  });
+  return found;
+}
+
+std::vector<AddedPart> AddedTokens::split(Stage stage, std::string_view text,
+                                          TrustedRanges trusted) const {
   const Patterns& patterns = stage == Stage::kOriginal ? original_ : normalized_;
   const auto size = static_cast<std::uint32_t>(text.size());
-  if (patterns.set.empty() || (patterns.all_special && !parse_special)) return {{0, size, -1}};
-  std::vector<TextPart> parts;
+  const std::vector<PatternSet::Match> found = matches(patterns, text, trusted);
+  if (found.empty()) return {{0, size, -1}};
+  std::vector<AddedPart> parts;
   std::size_t done = 0;
   std::size_t space_begin = 1;  // the white space that was last walked through: none yet
   std::size_t space_end = 0;
-  for (const PatternSet::Match& match : patterns.set.find(text)) {
+  for (const PatternSet::Match& match : found) {
     const std::int32_t id = patterns.ids[match.pattern];
     const AddedToken& token = tokens_.at(id);
-    if (!parse_special && special_.contains(token.content)) continue;
     std::size_t begin = match.begin;
     std::size_t end = match.end;
     if (token.single_word && !stands_alone(text, begin, end)) continue;

@@ -30,11 +30,22 @@ struct AddedToken {
 std::vector<AddedToken> parse_added_tokens(const JsonView& list);
 
 // A part of a text: an added token, or text to go on with.
-struct TextPart {
+struct AddedPart {
   std::uint32_t begin = 0;
   std::uint32_t end = 0;
   std::int32_t id = -1;  // -1: text
 };
+
+struct ByteRange {
+  std::uint32_t begin = 0;
+  std::uint32_t end = 0;
+};
+// The bytes of a text in which special tokens count: ranges in order that neither overlap nor
+// touch.
+using TrustedRanges = std::span<const ByteRange>;
+// Those of text[begin, end), counted from `begin`.
+std::vector<ByteRange> clip(TrustedRanges ranges, std::uint32_t begin, std::uint32_t end);
+bool all_trusted(TrustedRanges ranges, std::size_t size);
 
 class AddedTokens {
  public:
@@ -45,9 +56,12 @@ class AddedTokens {
               const Normalizer* normalizer);
 
   enum class Stage { kOriginal, kNormalized };
-  // Cuts `text`; parts are in order and cover it, except for white space that tokens take. Without
-  // `parse_special`, special tokens are plain text.
-  std::vector<TextPart> split(Stage stage, std::string_view text, bool parse_special) const;
+  // Cuts `text`; parts are in order and cover it, except for white space that tokens take. Special
+  // tokens count where they lie within one trusted range, and are plain text elsewhere; those that
+  // lie outside do not hide others that overlap them.
+  std::vector<AddedPart> split(Stage stage, std::string_view text, TrustedRanges trusted) const;
+  // Whether any special token is looked for at a stage.
+  bool has_special(Stage stage) const;
 
   std::optional<std::int32_t> find(std::string_view content) const;
   const AddedToken* token(std::int32_t id) const;
@@ -60,8 +74,11 @@ class AddedTokens {
   struct Patterns {
     PatternSet set;
     std::vector<std::int32_t> ids;
-    bool all_special = true;
+    PatternSet plain;                        // those that are not special
+    std::vector<std::uint32_t> plain_index;  // into `ids`
   };
+  std::vector<PatternSet::Match> matches(const Patterns& patterns, std::string_view text,
+                                         TrustedRanges trusted) const;
 
   std::unordered_map<std::string, std::int32_t> ids_;
   std::unordered_map<std::int32_t, AddedToken> tokens_;

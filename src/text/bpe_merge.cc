@@ -22,7 +22,7 @@ void merge_short(const MergeTable& table, std::vector<std::int32_t>& symbols,
     const auto best = std::min_element(ranks.begin(), ranks.end());
     if (*best == kNone) return;
     const auto i = static_cast<std::size_t>(best - ranks.begin());
-    symbols[i] = table.merged(*best);
+    symbols[i] = table.find(symbols[i], symbols[i + 1]).merged;
     symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(i) + 1);
     ranks.erase(best);
     if (i < ranks.size()) ranks[i] = table.rank(symbols[i], symbols[i + 1]);
@@ -33,8 +33,9 @@ void merge_short(const MergeTable& table, std::vector<std::int32_t>& symbols,
 // A candidate is stale when ranks[position] has changed since.
 class LongMerge {
  public:
-  LongMerge(const MergeTable& table, std::vector<std::int32_t>& symbols, BpeMergeScratch& scratch)
-      : table_(table), symbols_(symbols), scratch_(scratch) {}
+  LongMerge(const MergeTable& table, std::vector<std::int32_t>& symbols, BpeMergeScratch& scratch,
+            const std::vector<bool>& watched)
+      : table_(table), symbols_(symbols), scratch_(scratch), watched_(watched) {}
 
   void run() {
     start();
@@ -52,7 +53,8 @@ class LongMerge {
     scratch_.ranks.resize(n);
     scratch_.next.resize(n);
     scratch_.previous.resize(n);
-    scratch_.queue.prepare(table_.size());
+    scratch_.merged.resize(n);
+    scratch_.queue.prepare(table_.rank_limit());
     for (std::uint32_t i = 0; i < n; ++i) {
       scratch_.previous[i] = i == 0 ? kNone : i - 1;
       scratch_.next[i] = i + 1 < n ? i + 1 : kNone;
@@ -64,7 +66,7 @@ class LongMerge {
     const std::uint32_t right = scratch_.next[position];
     const std::uint32_t after = scratch_.next[right];
     const std::uint32_t before = scratch_.previous[position];
-    symbols_[position] = table_.merged(scratch_.ranks[position]);
+    symbols_[position] = scratch_.merged[position];
     scratch_.ranks[right] = kNone;
     scratch_.next[position] = after;
     if (after != kNone) scratch_.previous[after] = position;
@@ -73,10 +75,15 @@ class LongMerge {
   }
 
   void renew(std::uint32_t position, std::uint32_t next) {
-    const std::uint32_t rank =
-        next == kNone ? kNone : table_.rank(symbols_[position], symbols_[next]);
-    scratch_.ranks[position] = rank;
-    if (rank != kNone) scratch_.queue.push(rank, position);
+    MergeTable::Merge merge;
+    if (next != kNone) merge = table_.find(symbols_[position], symbols_[next]);
+    scratch_.ranks[position] = merge.rank;
+    if (merge.rank == kNone) return;
+    scratch_.merged[position] = merge.merged;
+    scratch_.queue.push(merge.rank, position);
+    if (!watched_.empty() && watched_[static_cast<std::size_t>(merge.merged)]) {
+      scratch_.made_from[merge.merged] = {symbols_[position], symbols_[next]};
+    }
   }
 
   void collect() {
@@ -88,20 +95,25 @@ class LongMerge {
   const MergeTable& table_;
   std::vector<std::int32_t>& symbols_;
   BpeMergeScratch& scratch_;
+  const std::vector<bool>& watched_;
 };
 
 }  // namespace
 
 void merge_symbols(const MergeTable& table, std::vector<std::int32_t>& symbols,
-                   BpeMergeScratch& scratch) {
+                   BpeMergeScratch& scratch, const std::vector<bool>& watched) {
   if (symbols.size() < 2) return;
-  if (symbols.size() <= kShort) {
+  if (symbols.size() <= kShort && watched.empty()) {
     merge_short(table, symbols, scratch.ranks);
     return;
   }
   const std::size_t n = symbols.size();
-  LongMerge(table, symbols, scratch).run();
-  if (n > kKeptSymbols) scratch = {};
+  LongMerge(table, symbols, scratch, watched).run();
+  if (n > kKeptSymbols) {
+    auto made_from = std::move(scratch.made_from);
+    scratch = {};
+    scratch.made_from = std::move(made_from);
+  }
 }
 
 }  // namespace conclave::text

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "text/merge_table.h"
@@ -15,11 +17,15 @@ struct BpeMergeScratch {
   std::vector<std::uint32_t> ranks;
   std::vector<std::uint32_t> next;
   std::vector<std::uint32_t> previous;
+  std::vector<std::int32_t> merged;
   RankQueue queue;
+  // Of the tokens in `watched`, the pair that was last seen to make them.
+  std::unordered_map<std::int32_t, std::pair<std::int32_t, std::int32_t>> made_from;
 };
 
-// Merges `symbols` in place; at most 2^32 - 2 of them.
+// Merges `symbols` in place; at most 2^32 - 2 of them. Symbols that no merge names stay.
+// `watched[id]`, where it is not empty, makes scratch.made_from be filled (and not cleared).
 void merge_symbols(const MergeTable& table, std::vector<std::int32_t>& symbols,
-                   BpeMergeScratch& scratch);
+                   BpeMergeScratch& scratch, const std::vector<bool>& watched = {});
 
 }  // namespace conclave::text

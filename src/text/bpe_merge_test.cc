@@ -20,7 +20,7 @@ std::vector<std::int32_t> by_definition(const MergeTable& table, std::vector<std
       }
     }
     if (best == MergeTable::kNone) return s;
-    s[where] = table.merged(best);
+    s[where] = table.find(s[where], s[where + 1]).merged;
     s.erase(s.begin() + static_cast<std::ptrdiff_t>(where) + 1);
   }
 }
@@ -29,14 +29,16 @@ TEST(BpeMerge, EqualsItsDefinition) {
   const Rng rng(11);
   std::uint64_t counter = 0;
   for (int round = 0; round < 400; ++round) {
-    // Merges in any order, not only such as training would give; ids 0..3 are the letters.
+    // Merges in any order, not only such as training would give, some of equal rank; ids 0..3 are
+    // the letters.
     MergeTable table;
     std::int32_t next = 4;
     for (std::uint64_t n = rng.below(counter++, 30); n > 0; --n) {
       const auto bound = static_cast<std::uint64_t>(next) + 3;
       const auto left = static_cast<std::int32_t>(rng.below(counter++, bound));
       const auto right = static_cast<std::int32_t>(rng.below(counter++, bound));
-      table.add(left, right, next++);
+      const auto rank = static_cast<std::uint32_t>(rng.below(counter++, 20));
+      table.add(left, right, {rank, next++});
     }
     BpeMergeScratch scratch;
     for (const std::uint64_t most : {0u, 1u, 2u, 10u, 48u, 49u, 50u, 300u}) {
@@ -52,9 +54,9 @@ TEST(BpeMerge, EqualsItsDefinition) {
 
 TEST(BpeMerge, ALaterMergeOfTheSamePairCounts) {
   MergeTable table;
-  table.add(0, 1, 5);
-  table.add(1, 2, 6);
-  table.add(0, 1, 7);
+  table.add(0, 1, {0, 5});
+  table.add(1, 2, {1, 6});
+  table.add(0, 1, {2, 7});
   std::vector<std::int32_t> s{0, 1, 2};
   BpeMergeScratch scratch;
   merge_symbols(table, s, scratch);

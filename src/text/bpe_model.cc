@@ -75,7 +75,7 @@ void BpeModel::add_merges(std::span<const std::pair<std::string, std::string>> m
     }
     joined = left;
     joined += std::string_view(right).substr(prefix);
-    merges_.add(left_id, right_id, id_of(joined, i));
+    merges_.add(left_id, right_id, {static_cast<std::uint32_t>(i), id_of(joined, i)});
   }
 }
 
@@ -94,7 +94,7 @@ void BpeModel::find_bridges(std::span<const std::pair<std::string, std::string>>
     const auto before = vocabulary_.find(last_char(left));
     const auto after = vocabulary_.find(first_char(right));
     if (!before || !after) continue;  // not made of characters that exist: never comes up
-    if (bridges_.rank(*before, *after) == MergeTable::kNone) bridges_.add(*before, *after, 0);
+    bridges_.add(*before, *after, {0, 0});
   }
   has_bridges_ = true;
 }

@@ -29,6 +29,7 @@ class BpeModel : public Model {
 
   void encode(std::string_view piece, bool byte_level, ModelScratch& scratch,
               std::vector<std::int32_t>& ids) const override;
+  std::optional<std::int32_t> unknown_id() const override { return unk_id_; }
 
  private:
   static constexpr std::int32_t kMissing = -1;

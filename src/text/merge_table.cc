@@ -1,13 +1,14 @@
 #include "text/merge_table.h"
 
+#include <algorithm>
+
 #include "text/hash.h"
 
 namespace conclave::text {
 
-MergeTable::MergeTable() : seed_(random_seed()), slots_(1024) {}
+MergeTable::MergeTable() : seed_(random_seed()), slots_(16) {}
 
 void MergeTable::reserve(std::size_t merges) {
-  merged_.reserve(merges);
   while (slots_.size() < 2 * merges) grow();
 }
 
@@ -26,16 +27,12 @@ void MergeTable::grow() {
   }
 }
 
-void MergeTable::add(std::int32_t left, std::int32_t right, std::int32_t merged) {
+void MergeTable::add(std::int32_t left, std::int32_t right, Merge merge) {
   if (2 * (pairs_ + 1) > slots_.size()) grow();
   Slot& slot = slots_[slot_of(key(left, right))];
   if (slot.pair == kEmpty) ++pairs_;
-  slot = {key(left, right), static_cast<std::uint32_t>(merged_.size())};
-  merged_.push_back(merged);
-}
-
-std::uint32_t MergeTable::rank(std::int32_t left, std::int32_t right) const {
-  return slots_[slot_of(key(left, right))].rank;
+  slot = {key(left, right), merge};
+  rank_limit_ = std::max(rank_limit_, static_cast<std::size_t>(merge.rank) + 1);
 }
 
 }  // namespace conclave::text

@@ -11,23 +11,30 @@ class MergeTable {
  public:
   static constexpr std::uint32_t kNone = 0xffffffffu;
 
+  struct Merge {
+    std::uint32_t rank = kNone;  // lower joins first; several pairs may share one
+    std::int32_t merged = -1;
+  };
+
   MergeTable();
   void reserve(std::size_t merges);
 
-  // The merge of the next rank. A pair that is there already gets the new rank.
-  void add(std::int32_t left, std::int32_t right, std::int32_t merged);
-
-  // Rank of a pair (lower joins first), or kNone.
-  std::uint32_t rank(std::int32_t left, std::int32_t right) const;
-  std::int32_t merged(std::uint32_t rank) const { return merged_[rank]; }
-  std::size_t size() const { return merged_.size(); }
+  // A pair that is there already is replaced.
+  void add(std::int32_t left, std::int32_t right, Merge merge);
+  // The merge of a pair; rank kNone where there is none.
+  Merge find(std::int32_t left, std::int32_t right) const {
+    return slots_[slot_of(key(left, right))].merge;
+  }
+  std::uint32_t rank(std::int32_t left, std::int32_t right) const { return find(left, right).rank; }
+  // Largest rank + 1.
+  std::size_t rank_limit() const { return rank_limit_; }
 
  private:
+  static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
   struct Slot {
     std::uint64_t pair = kEmpty;
-    std::uint32_t rank = kNone;
+    Merge merge;
   };
-  static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
   static std::uint64_t key(std::int32_t left, std::int32_t right) {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
            static_cast<std::uint32_t>(right);
@@ -37,8 +44,8 @@ class MergeTable {
 
   std::uint64_t seed_;
   std::size_t pairs_ = 0;
+  std::size_t rank_limit_ = 0;
   std::vector<Slot> slots_;
-  std::vector<std::int32_t> merged_;  // by rank
 };
 
 }  // namespace conclave::text

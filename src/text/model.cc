@@ -23,6 +23,9 @@ std::unique_ptr<Model> make_model(const JsonView& config, TokenizerFile& file) {
                                                     : "WordLevel";
   }
   if (type == "BPE") return make_bpe_model(config, file);
+  if (type == "Unigram") return make_unigram_model(config, file);
+  if (type == "WordPiece") return make_word_piece_model(config, file);
+  if (type == "WordLevel") return make_word_level_model(config, file);
   fail(ErrorKind::kUnsupported, "key 'model.type': '{}' is not known", display_text(type));
 }
 

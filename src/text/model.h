@@ -34,6 +34,8 @@ class Model {
                       std::vector<std::int32_t>& ids) const = 0;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  // The token that stands for text without one.
+  virtual std::optional<std::int32_t> unknown_id() const = 0;
 
  protected:
   Vocabulary vocabulary_;

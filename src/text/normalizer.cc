@@ -38,7 +38,8 @@ std::unique_ptr<Normalizer> make_nested(const JsonView& config, int depth) {
     return std::make_unique<SequenceNormalizer>(std::move(steps));
   }
   using Make = std::unique_ptr<Normalizer> (*)(const std::string&, const JsonView&);
-  for (const Make make : {&make_unicode_normalizer}) {
+  for (const Make make :
+       {&make_unicode_normalizer, &make_edit_normalizer, &make_precompiled_normalizer}) {
     if (auto result = make(type, config)) return result;
   }
   fail(ErrorKind::kUnsupported, "key '{}': normalizer '{}' is not known", config.path(),

@@ -25,6 +25,9 @@ class Normalizer {
   virtual void apply(NormalText& text, RegexScratch& scratch) const = 0;
 };
 
+// Throws Error(kInvalidArgument) for texts that have grown beyond 32-bit offsets.
+void check_growth(std::size_t bytes);
+
 // From a "normalizer" object. Throws Error(kBadFile), or (kUnsupported) for an unknown type.
 std::unique_ptr<Normalizer> make_normalizer(const JsonView& config);
 
@@ -32,7 +35,6 @@ std::unique_ptr<Normalizer> make_normalizer(const JsonView& config);
 std::unique_ptr<Normalizer> make_unicode_normalizer(const std::string& type,
                                                     const JsonView& config);
 std::unique_ptr<Normalizer> make_edit_normalizer(const std::string& type, const JsonView& config);
-std::unique_ptr<Normalizer> make_bert_normalizer(const std::string& type, const JsonView& config);
 std::unique_ptr<Normalizer> make_precompiled_normalizer(const std::string& type,
                                                         const JsonView& config);
 

@@ -87,7 +87,7 @@ void PatternSet::build_failures(const std::vector<std::uint32_t>& parent,
   }
 }
 
-std::vector<PatternSet::Match> PatternSet::find(std::string_view text) const {
+std::vector<PatternSet::Match> PatternSet::find_each(std::string_view text) const {
   std::vector<Match> matches;
   if (empty()) return matches;
   std::uint32_t node = 0;
@@ -99,6 +99,11 @@ std::vector<PatternSet::Match> PatternSet::find(std::string_view text) const {
     }
   }
   std::reverse(matches.begin(), matches.end());
+  return matches;
+}
+
+std::vector<PatternSet::Match> PatternSet::find(std::string_view text) const {
+  std::vector<Match> matches = find_each(text);
   std::uint32_t taken = 0;
   std::erase_if(matches, [&taken](const Match& match) {
     if (match.begin < taken) return true;

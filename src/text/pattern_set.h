@@ -27,6 +27,8 @@ class PatternSet {
 
   bool empty() const { return nodes_.size() == 1; }
   std::vector<Match> find(std::string_view text) const;
+  // The longest match at each place where one begins, overlapping or not, in order.
+  std::vector<Match> find_each(std::string_view text) const;
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffffu;

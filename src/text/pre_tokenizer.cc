@@ -39,7 +39,9 @@ std::unique_ptr<PreTokenizer> make_nested(const JsonView& config, int depth) {
     return std::make_unique<SequencePreTokenizer>(std::move(steps));
   }
   using Make = std::unique_ptr<PreTokenizer> (*)(const std::string&, const JsonView&);
-  for (const Make make : {&make_split_pre_tokenizer, &make_byte_level_pre_tokenizer}) {
+  for (const Make make :
+       {&make_split_pre_tokenizer, &make_byte_level_pre_tokenizer, &make_metaspace_pre_tokenizer,
+        &make_char_pre_tokenizer, &make_script_pre_tokenizer}) {
     if (auto result = make(type, config)) return result;
   }
   fail(ErrorKind::kUnsupported, "key '{}': pre-tokenizer '{}' is not known", config.path(),

@@ -1,4 +1,5 @@
-// Split: cuts at a pattern or a plain string. Digits: cuts numbers apart from the rest.
+// Split: cuts at a pattern or a plain string. Digits: cuts numbers apart from the rest, where
+// numbers are those of Unicode 17.
 #include <utility>
 
 #include "base/error.h"
@@ -49,7 +50,8 @@ std::unique_ptr<PreTokenizer> make_split_pre_tokenizer(const std::string& type,
   if (type == "Digits") {
     const bool single = config.boolean_or("individual_digits", false);
     return std::make_unique<SplitPreTokenizer>(
-        Regex("\\p{N}"), single ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false);
+        Regex("[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]"),
+        single ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false);
   }
   return nullptr;
 }

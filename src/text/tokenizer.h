@@ -31,6 +31,12 @@ struct EncodeOptions {
   bool parse_special = false;
 };
 
+// A part of a text with its own trust.
+struct TextPart {
+  std::string_view text;
+  bool parse_special = false;
+};
+
 class Tokenizer {
  public:
   // Reads a tokenizer.json, or the one in a directory. Truncation and padding of the file are not
@@ -43,6 +49,15 @@ class Tokenizer {
   // Throws Error(kUnsupported) only where the file's own pre-tokenizer pattern backtracks beyond
   // its budget on this text, and Error(kInvalidArgument) for texts of 2^31 - 1 bytes or more.
   std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
+
+  // Encodes the parts joined, as if they were one text with parse_special, except that special
+  // tokens are recognised only where they lie within parts that have parse_special (neighbouring
+  // ones count as one): content of a message never becomes a control token, neither by itself nor
+  // together with what stands next to it. Throws as encode() does, and Error(kInvalidArgument)
+  // where telling the parts apart behind a normalizer takes too long (hundreds of parts in hundreds
+  // of megabytes, and special tokens that are looked for in normalized text).
+  std::vector<std::int32_t> encode_parts(std::span<const TextPart> parts,
+                                         bool add_special = false) const;
 
   // The text of the ids, by the file's decoder. Ids that do not exist give nothing. For byte-level
   // vocabularies the result may break off inside a UTF-8 character; see StreamDecoder.

@@ -8,9 +8,13 @@ void TokenizerState::finish() {
   id_limit = std::max(model->vocabulary().id_limit(), added.id_limit());
   byte_offsets.reserve(static_cast<std::size_t>(id_limit) + 1);
   byte_offsets.push_back(0);
+  control.assign(static_cast<std::size_t>(id_limit), false);
   for (std::int32_t id = 0; id < id_limit; ++id) {
     if (exists(id)) bytes += decode_token(id, false, false);
     byte_offsets.push_back(bytes.size());
+    const AddedToken* token = added.token(id);
+    control[static_cast<std::size_t>(id)] =
+        token != nullptr && added.is_special(token->content) && model->unknown_id() != id;
   }
 }
 

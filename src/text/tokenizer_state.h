@@ -25,6 +25,8 @@ struct TokenizerState {
   PostProcessor post_processor;
   Decoder decoder;
   std::int32_t id_limit = 0;  // largest id + 1
+  // Ids of special tokens, but for the unknown token: what text that is not trusted never becomes.
+  std::vector<bool> control;
 
   // Bytes of each id inside a text (neither first nor last), one after the other.
   std::string bytes;

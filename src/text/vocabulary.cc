@@ -29,6 +29,7 @@ std::size_t Vocabulary::slot_of(std::string_view token) const {
   return slot;
 }
 
+// Of equal tokens the later one takes the slot.
 void Vocabulary::grow() {
   slots_.assign(slots_.size() * 2, 0);
   for (std::size_t i = 0; i < entries_.size(); ++i) {
@@ -36,14 +37,20 @@ void Vocabulary::grow() {
   }
 }
 
-void Vocabulary::add(std::string_view token, std::int64_t id) {
+void Vocabulary::add(std::string_view token, std::int64_t id) { insert(token, id, false); }
+
+void Vocabulary::add_or_replace(std::string_view token, std::int64_t id) {
+  insert(token, id, true);
+}
+
+void Vocabulary::insert(std::string_view token, std::int64_t id, bool replace) {
   if (id < 0 || id >= kMaxVocabulary) {
     fail(ErrorKind::kBadFile, "token '{}' has id {}; expected 0..{}", display_text(token), id,
          kMaxVocabulary - 1);
   }
   if (2 * (entries_.size() + 1) > slots_.size()) grow();
   const std::size_t slot = slot_of(token);
-  if (slots_[slot] != 0) {
+  if (slots_[slot] != 0 && !replace) {
     fail(ErrorKind::kBadFile, "token '{}' is there twice, with ids {} and {}", display_text(token),
          entries_[slots_[slot] - 1].id, id);
   }

@@ -20,6 +20,9 @@ class Vocabulary {
   // Throws Error(kBadFile) where the token is there already, the id is negative or the id is
   // kMaxVocabulary or more. Two tokens may share an id; the first is its spelling.
   void add(std::string_view token, std::int64_t id);
+  // The same, but find() of a token that is there twice gives the later id; both ids have it as
+  // their spelling.
+  void add_or_replace(std::string_view token, std::int64_t id);
   // Call once after the last add(). Throws Error(kBadFile) where the largest id is so far beyond
   // the number of tokens that a table over all ids would be mostly empty.
   void finish();
@@ -43,6 +46,7 @@ class Vocabulary {
     return std::string_view(bytes_).substr(entry.offset, entry.size);
   }
   std::size_t slot_of(std::string_view token) const;
+  void insert(std::string_view token, std::int64_t id, bool replace);
   void grow();
 
   std::uint64_t seed_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "io/nearest_name.h"
+
 namespace conclave::train {
 namespace {
 
@@ -181,19 +183,35 @@ OptimizerConfig make_optimizer(const Recipe& recipe) {
   return o;
 }
 
+bool has_label(const std::vector<LabelledFile>& files, const std::string& label) {
+  return std::any_of(files.begin(), files.end(),
+                     [&](const LabelledFile& file) { return file.label == label; });
+}
+
 std::vector<LabelledFile> files(const Recipe& recipe, const char* key) {
   std::vector<LabelledFile> result;
   for (const std::string& entry : recipe.strings(key)) {
     if (entry.find('=') == std::string::npos) {
       recipe.fail_at(key, fmt::format("found \"{}\", expected \"label=path\"", entry));
     }
-    result.push_back(parse_labelled_file(entry));
+    LabelledFile file = parse_labelled_file(entry);
+    if (file.label == "mean") {  // the reports' key for the mean over all labels
+      recipe.fail_at(key, "the label 'mean' is reserved: choose another");
+    }
+    if (has_label(result, file.label)) {
+      recipe.fail_at(key, fmt::format("the label '{}' is given twice: choose another for '{}'",
+                                      file.label, file.path));
+    }
+    result.push_back(std::move(file));
   }
   return result;
 }
 
 void check_sizes(const Recipe& recipe, const TrainConfig& c) {
-  if (c.train.empty()) recipe.fail_at("data.train", "no text to learn from is given");
+  if (c.train.empty()) {
+    recipe.fail_at("data.train",
+                   "no text to learn from is given: --data LABEL=FILE, or data.train in a recipe");
+  }
   if (c.sequence > c.model.max_positions) {
     recipe.fail_at("train.sequence", fmt::format("found {}, but model.context is {}", c.sequence,
                                                  c.model.max_positions));
@@ -210,6 +228,14 @@ void check_sizes(const Recipe& recipe, const TrainConfig& c) {
     const auto same = [&](const LabelledFile& f) { return f.path == held.path; };
     if (std::any_of(c.train.begin(), c.train.end(), same)) {
       recipe.fail_at("data.heldout", fmt::format("'{}' is also trained on", held.path));
+    }
+    if (!has_label(c.train, held.label)) {
+      std::vector<std::string> labels;
+      for (const LabelledFile& file : c.train) labels.push_back(file.label);
+      recipe.fail_at(
+          "data.heldout",
+          fmt::format("no text of data.train has the label '{}'{}; there are: {}", held.label,
+                      io::did_you_mean(held.label, labels), fmt::join(labels, ", ")));
     }
   }
 }

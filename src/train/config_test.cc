@@ -42,6 +42,13 @@ TEST(TrainConfig, AbsurdRecipesAreRefusedByName) {
       {{"router.kind=sigmoid_bias", "router.groups=3"}, "group"},
       {{"data.train=[]"}, "data.train"},
       {{"data.train=[\"no-label\"]"}, "data.train"},
+      {{"data.train=[]"}, "--data LABEL=FILE"},
+      {{"data.train=[\"a=x\", \"b=y\", \"a=z\"]"}, "'a' is given twice"},
+      {{"data.heldout=[\"low=x\", \"low=y\"]"}, "'low' is given twice"},
+      {{"data.heldout=[\"lwo=x\"]"}, "'lwo' (did you mean 'low'?)"},
+      {{"data.heldout=[\"mean=x\"]"}, "'mean' is reserved"},
+      {{"train.learning_rate=1"}, "optimizer.learning_rate"},
+      {{"model.router=hash"}, "router.kind"},
       {{"model.expert=8"}, "model.experts"},  // unknown: the nearest is named
       {{"optimizer.learning_rate=fast"}, "optimizer.learning_rate"},
   };

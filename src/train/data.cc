@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "io/text_files.h"
+#include "sys/interrupt.h"
 
 namespace conclave::train {
 
@@ -14,6 +15,7 @@ LabelledTokens encode_labelled(const text::Tokenizer& tokenizer, const std::stri
   result.label = label;
   const std::string separator = {'\n', kDocumentSeparator, '\n'};
   for (std::size_t begin = 0; begin < text.size();) {
+    sys::stop_if_interrupted("encoding texts");
     std::size_t end = text.find(separator, begin);
     const std::size_t next = end == std::string::npos ? text.size() : end + separator.size();
     if (end == std::string::npos) end = text.size();

@@ -24,6 +24,7 @@ struct LabelledTokens {
 };
 
 // Splits text at separators, encodes each document, and puts eos_id (if >= 0) after each.
+// Throws Error(kInterrupted) between documents where a signal asks to stop.
 LabelledTokens encode_labelled(const text::Tokenizer& tokenizer, const std::string& label,
                                const std::string& text, int eos_id);
 // The same for a file; throws what io::read_text_file throws.

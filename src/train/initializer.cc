@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "sys/interrupt.h"
+
 namespace conclave::train {
 
 double Initializer::deviation(Role role) const {
@@ -28,6 +30,7 @@ void Initializer::read(const ParamSpec& spec, MatrixView<float> out) {
   const Rng rng = rng_.fork(stream);
   const double std = deviation(spec.id.role);
   for (std::int64_t r = 0; r < out.rows; ++r) {
+    sys::stop_if_interrupted("making the initial weights");
     for (std::int64_t c = 0; c < out.cols; ++c) {
       out(r, c) =
           vector

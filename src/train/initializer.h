@@ -12,6 +12,7 @@ class Initializer final : public WeightSource {
  public:
   Initializer(std::uint64_t seed, double std, double router_std, int n_layers)
       : rng_(seed), std_(std), router_std_(router_std), n_layers_(n_layers) {}
+  // Throws Error(kInterrupted) where a signal asks to stop: billions of weights take minutes.
   void read(const ParamSpec& spec, MatrixView<float> out) override;
 
  private:

@@ -61,6 +61,25 @@ text::Tokenizer prepare_tokenizer(const TrainConfig& config, const fs::path& out
   return text::Tokenizer::load(file);
 }
 
+// Reads every text once before the long work begins: a wrong path or a file that is no text must
+// not show up after minutes of learning a tokenizer.
+void check_texts(const TrainConfig& config, TrainingProgress& progress) {
+  for (const auto* files : {&config.train, &config.heldout}) {
+    for (const LabelledFile& file : *files) {
+      sys::stop_if_interrupted("reading texts");
+      io::read_text_file(file.path);
+    }
+  }
+  if (config.heldout.empty()) return;
+  for (const LabelledFile& file : config.train) {
+    const auto same = [&](const LabelledFile& held) { return held.label == file.label; };
+    if (std::none_of(config.heldout.begin(), config.heldout.end(), same)) {
+      progress.say(
+          fmt::format("warning: no held-out text for '{}': it will not be measured", file.label));
+    }
+  }
+}
+
 // What transformers reads beside tokenizer.json: the class, and which token ends a text.
 void write_tokenizer_config(const fs::path& out, const text::Tokenizer& tokenizer) {
   nlohmann::json json = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
@@ -162,6 +181,7 @@ void Run::prepare() {
          out_.string());
   }
   TrainingProgress setup(0, 0, options_.quiet);
+  check_texts(config, setup);
   const text::Tokenizer tokenizer =
       prepare_tokenizer(config, out_, options_.resume, context_.pool.size(), setup);
   config.model.vocab_size = tokenizer.vocab_size();
@@ -177,8 +197,8 @@ void Run::prepare() {
     bytes += text.bytes;
   }
   setup.say(fmt::format(
-      "data: {} texts, {} tokens, {:.2f} bytes a token", train.size(),
-      format_count(static_cast<double>(tokens)),
+      "data: {} {}, {} tokens, {:.2f} bytes a token", train.size(),
+      train.size() == 1 ? "text" : "texts", format_count(static_cast<double>(tokens)),
       static_cast<double>(bytes) / static_cast<double>(std::max<std::int64_t>(1, tokens))));
   TrainingData data(std::move(train), config.sequence, config.seed);
   trainer_ = std::make_unique<Trainer>(context_, config, std::move(data), std::move(heldout));

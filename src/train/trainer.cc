@@ -10,6 +10,7 @@
 #include "nn/evaluate.h"
 #include "nn/loss_head.h"
 #include "ops/optimizer.h"
+#include "sys/interrupt.h"
 #include "train/diagnose.h"
 #include "train/initializer.h"
 #include "train/schedule.h"
@@ -85,6 +86,7 @@ Trainer::Trainer(ops::Context& context, TrainConfig config, TrainingData data,
   transformer_->load_for_training(context_, initializer, config_.compute);
   const std::int64_t n = transformer_->parameters().count();
   adam_m_ = Tensor(DType::kF32, {n});
+  sys::stop_if_interrupted("taking memory for the optimiser");
   adam_v_ = Tensor(DType::kF32, {n});
   for (int i = 0; i < config_.micro_batch; ++i) {
     caches_.push_back(transformer_->new_cache(config_.sequence));
