@@ -1,5 +1,6 @@
 #include "models/model_files.h"
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <map>
@@ -81,7 +82,17 @@ nn::TransformerConfig read_config(const std::string& directory) {
 }
 
 FileWeights::FileWeights(const std::string& directory, const nn::TransformerConfig& config)
-    : rows_(directory), config_(config) {}
+    : rows_(directory), config_(config) {
+  // Before any list of weights is made: what a byte holds at most is two values of 4 bits.
+  const auto stored =
+      static_cast<std::int64_t>(std::min<std::uint64_t>(stored_bytes(), 1ull << 60));
+  const std::int64_t asked = nn::count_parameters(config).total;
+  if (asked > 2 * stored) {
+    fail(ErrorKind::kBadFile,
+         "{}: config.json asks for {} parameters, but the {} bytes of tensors cannot hold them",
+         rows_.path(), asked, stored);
+  }
+}
 
 TensorPlace FileWeights::place(const ParamSpec& spec) const {
   return find_architecture(config_.architecture).place(spec, config_, rows_);

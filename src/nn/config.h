@@ -15,10 +15,10 @@ namespace conclave::nn {
 // formulas are in nn/rope.cc.
 enum class RopeScalingKind : std::uint8_t {
   kNone,
-  kLinear,    // positions divided by `factor`
-  kYarn,      // Peng et al. 2023, section 3
+  kLinear,      // positions divided by `factor`
+  kYarn,        // Peng et al. 2023, section 3
   kWavelength,  // pairs of long wavelengths divided by `factor` ("llama3" in config.json)
-  kLongRope,  // Ding et al. 2024: a divisor for every pair, for short and for long sequences
+  kLongRope,    // Ding et al. 2024: a divisor for every pair, for short and for long sequences
 };
 
 struct RopeScaling {
@@ -37,6 +37,9 @@ struct RopeScaling {
 struct RopeConfig {
   double theta = 10000.0;  // angle of pair i at position p: p * theta^(-2i / rotary_dim)
   int rotary_dim = 0;      // elements of a head that rotate; even; 0: all of them
+  // Files store the rotary elements of a head as neighbouring pairs (2i, 2i + 1). Only models/
+  // looks at this: in memory the pairs are always (i, i + rotary_dim / 2).
+  bool stored_in_pairs = false;
   RopeScaling scaling;
 };
 
