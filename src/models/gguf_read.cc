@@ -191,7 +191,59 @@ moe::LayerConfig read_ffn(const GgufKeys& keys, const GgufForm& form, int layer)
   return ffn;
 }
 
+// Options that no usual key has: see write_own_keys.
+void read_own_keys(const GgufKeys& keys, nn::TransformerConfig& c) {
+  const auto L = static_cast<std::size_t>(c.n_layers);
+  const std::vector<bool> slides = keys.flags("attention.sliding_window_pattern", c.n_layers);
+  const std::vector<bool> rotates = keys.flags("attention.rope_layers", c.n_layers);
+  const std::vector<bool> chunks = keys.flags("attention.chunked_layers", c.n_layers);
+  if (!slides.empty() || !rotates.empty() || !chunks.empty()) c.attention_L.resize(L);
+  const int window = keys.integer("attention.sliding_window", 0, kMax, 0);
+  const int chunk = keys.integer("attention.chunk_size", 0, kMax, 0);
+  for (std::size_t layer = 0; layer < c.attention_L.size(); ++layer) {
+    if (!slides.empty()) c.attention_L[layer].window = slides[layer] ? window : 0;
+    if (!rotates.empty()) c.attention_L[layer].rope = rotates[layer];
+    if (!chunks.empty()) c.attention_L[layer].chunk = chunks[layer] ? chunk : 0;
+  }
+  nn::AttentionConfig& a = c.attention;
+  a.temperature_scale = keys.number("attention.temperature_scale", 0, 1e6, a.temperature_scale);
+  a.temperature_floor = keys.integer("attention.temperature_length", 0, kMax, a.temperature_floor);
+  if (keys.has("attention.qk_unit_norm")) {
+    a.qk_norm =
+        keys.boolean("attention.qk_unit_norm", false) ? nn::QkNorm::kUnit : nn::QkNorm::kNone;
+  }
+  for (moe::LayerConfig& ffn : c.ffn_L) {
+    moe::RouterConfig& r = ffn.router;
+    if (ffn.dense()) continue;
+    r.norm_power = keys.number("expert_norm_power", 1e-3, 64, r.norm_power);
+    r.norm_min = keys.number("expert_norm_min", 0, 1, r.norm_min);
+    r.group_fill_zero = keys.boolean("expert_group_fill_zero", r.group_fill_zero);
+  }
+}
+
 }  // namespace
+
+void alternate_windows(nn::TransformerConfig& c) {
+  for (std::size_t layer = 1; layer < c.attention_L.size(); layer += 2) {
+    c.attention_L[layer].window = 0;
+  }
+}
+
+std::vector<bool> GgufKeys::flags(std::string_view name, int n_layers) const {
+  const io::GgufValue* value = metadata().find(key(name));
+  if (value == nullptr) return {};
+  const auto* array = std::get_if<io::GgufArray>(value);
+  if (array == nullptr ||
+      (array->item != io::GgufKind::kBool && array->item != io::GgufKind::kU8) ||
+      array->numbers.size() < static_cast<std::size_t>(n_layers)) {
+    metadata().fail_at(key(name), fmt::format("expected a list of {} booleans", n_layers));
+  }
+  std::vector<bool> flags;
+  for (int i = 0; i < n_layers; ++i) {
+    flags.push_back(array->numbers[static_cast<std::size_t>(i)] != std::byte{0});
+  }
+  return flags;
+}
 
 int GgufKeys::integer(std::string_view name, std::int64_t min, std::int64_t max) const {
   return static_cast<int>(metadata().integer(key(name), min, max));
@@ -258,14 +310,15 @@ nn::TransformerConfig config_from_gguf(const io::GgufSource& source) {
   c.embedding_scale = static_cast<float>(keys.number("embedding_scale", 0, 1e9, 1));
   c.residual_scale = static_cast<float>(keys.number("residual_scale", 0, 1e9, 1));
   // GGUF divides by the scale; 0 stands for "none".
-  const auto divisor = static_cast<float>(keys.number("logit_scale", 0, 1e9, 0));
-  c.logit_scale = divisor > 0 ? 1.0f / divisor : 1.0f;
+  const double divisor = keys.number("logit_scale", 0, 1e9, 0);
+  c.logit_scale = divisor > 0 ? static_cast<float>(1 / divisor) : 1.0f;
   c.head_bias = keys.has_tensor("output.bias");
   c.tie_embeddings = !keys.has_tensor("output.weight");
   c.bos_id = token(keys, "bos");
   c.eos_id = token(keys, "eos");
   c.pad_id = token(keys, "padding");
   if (form.read != nullptr) form.read(keys, c);
+  read_own_keys(keys, c);
   return with_context(source.path(), [&] {
     nn::validate(c);
     return std::move(c);

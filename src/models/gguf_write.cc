@@ -22,6 +22,12 @@ class Keys {
     metadata_.set(key(name), static_cast<float>(value));
   }
   void boolean(std::string_view name, bool value) { metadata_.set(key(name), value); }
+  void flags(std::string_view name, const std::vector<bool>& values) {
+    io::GgufArray array;
+    array.item = io::GgufKind::kBool;
+    for (const bool value : values) array.numbers.push_back(value ? std::byte{1} : std::byte{0});
+    metadata_.set(key(name), std::move(array));
+  }
   void string(std::string_view name, std::string value) {
     metadata_.set(key(name), std::move(value));
   }
@@ -124,6 +130,42 @@ void write_experts(const nn::TransformerConfig& c, Keys& keys) {
   }
 }
 
+// Options that no usual key has; other programs pass over them.
+void write_own_keys(const nn::TransformerConfig& c, Keys& keys) {
+  std::vector<bool> slides, rotates, chunks;
+  int chunk = 0;
+  for (const nn::LayerAttention& layer : c.attention_L) {
+    slides.push_back(layer.window > 0);
+    rotates.push_back(layer.rope);
+    chunks.push_back(layer.chunk > 0);
+    chunk = std::max(chunk, layer.chunk);
+  }
+  const auto any = [](const std::vector<bool>& v, bool value) {
+    return std::find(v.begin(), v.end(), value) != v.end();
+  };
+  if (any(slides, true)) keys.flags("attention.sliding_window_pattern", slides);
+  if (any(rotates, false)) keys.flags("attention.rope_layers", rotates);
+  if (any(chunks, true)) {
+    keys.flags("attention.chunked_layers", chunks);
+    keys.integer("attention.chunk_size", chunk);
+  }
+  const nn::AttentionConfig& a = c.attention;
+  if (a.temperature_scale > 0) {
+    keys.number("attention.temperature_scale", a.temperature_scale);
+    keys.integer("attention.temperature_length", a.temperature_floor);
+  }
+  for (const moe::LayerConfig& ffn : c.ffn_L) {
+    if (ffn.dense()) continue;
+    const moe::RouterConfig& r = ffn.router;
+    if (r.norm_power != 1) keys.number("expert_norm_power", r.norm_power);
+    if (r.norm_min != 0) keys.number("expert_norm_min", r.norm_min);
+    if (r.kind == "sigmoid_bias" || r.n_groups > 1) {
+      keys.boolean("expert_group_fill_zero", r.group_fill_zero);
+    }
+    break;
+  }
+}
+
 void check_layers(const nn::TransformerConfig& c) {
   const moe::LayerConfig* sparse = nullptr;
   for (const moe::LayerConfig& ffn : c.ffn_L) {
@@ -181,9 +223,10 @@ io::GgufMetadata gguf_metadata(const nn::TransformerConfig& c) {
   write_attention(c, keys);
   write_rope(c, keys);
   write_experts(c, keys);
+  write_own_keys(c, keys);
   if (c.embedding_scale != 1) keys.number("embedding_scale", double{c.embedding_scale});
   if (c.residual_scale != 1) keys.number("residual_scale", double{c.residual_scale});
-  if (c.logit_scale != 1) keys.number("logit_scale", double{1.0f / c.logit_scale});
+  if (c.logit_scale != 1) keys.number("logit_scale", 1 / static_cast<double>(c.logit_scale));
   if (architecture.gguf->write != nullptr) architecture.gguf->write(c, metadata);
   return metadata;
 }

@@ -1,5 +1,6 @@
 #include "models/model_files.h"
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <map>
@@ -91,6 +92,16 @@ FileWeights::FileWeights(const std::string& path, const nn::TransformerConfig& c
     rows_ = std::make_unique<GgufRows>(path);
   } else {
     rows_ = std::make_unique<SafetensorsRows>(path);
+  }
+  // Before any list of weights is made: what a byte holds at most is four values of 2 bits.
+  const auto stored =
+      static_cast<std::int64_t>(std::min<std::uint64_t>(stored_bytes(), 1ull << 60));
+  const std::int64_t asked = nn::count_parameters(config).total;
+  if (asked / 4 > stored) {
+    fail(ErrorKind::kBadFile,
+         "{}: its configuration asks for {} parameters, but its {} bytes of tensors cannot hold "
+         "them",
+         path, asked, stored);
   }
 }
 
