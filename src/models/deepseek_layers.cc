@@ -148,6 +148,7 @@ bool has_sigmoid_gating(const GgufKeys& keys) {
 // YaRN's magnitude is not on the angles but on the scores: (0.1 m log(factor) + 1)^2, where the
 // file gives 0.1 m.
 void read_latent_gguf(const GgufKeys& keys, nn::TransformerConfig& c) {
+  c.rope.stored_in_pairs = true;  // in directories, too
   nn::RopeScaling& s = c.rope.scaling;
   if (s.kind != nn::RopeScalingKind::kYarn) return;
   if (!keys.has("rope.scaling.attn_factor")) s.magnitude = s.long_magnitude = 1;

@@ -28,6 +28,8 @@ class GgufKeys {
   bool boolean(std::string_view name, bool absent) const;
   // One flag a layer; nothing: the key is absent. Throws where there are fewer than n_layers.
   std::vector<bool> flags(std::string_view name, int n_layers) const;
+  // A key that is one number, or a list with one a layer.
+  int of_layer(std::string_view name, int layer, std::int64_t min, std::int64_t max) const;
   // A key that is one number, or a list of equal numbers, one a layer.
   int same_in_all_layers(std::string_view name, std::int64_t min, std::int64_t max,
                          std::int64_t absent) const;
@@ -55,6 +57,9 @@ struct GgufForm {
   // Adds keys that other programs ask for.
   void (*write)(const nn::TransformerConfig& config, io::GgufMetadata& metadata) = nullptr;
 };
+
+// Throws Error(kUnsupported) where an architecture has no GGUF form.
+const GgufForm& gguf_form_of(const std::string& model_type);
 
 // The architecture of a file. Throws Error(kUnsupported) listing the known ones.
 const Architecture& gguf_architecture(const io::GgufSource& source);

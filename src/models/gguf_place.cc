@@ -216,7 +216,7 @@ TensorPlace expert_place(const ParamSpec& spec, const nn::TransformerConfig& c,
 
 TensorPlace gguf_place(const ParamSpec& spec, const nn::TransformerConfig& c,
                        const StoredNames& names) {
-  const GgufForm& form = *find_architecture(c.architecture).gguf;
+  const GgufForm& form = gguf_form_of(c.architecture);
   const ParamId& id = spec.id;
   const bool dense = id.layer >= 0 && c.ffn_L[static_cast<std::size_t>(id.layer)].dense();
   const char* own = form.name == nullptr ? nullptr : form.name(id.role);

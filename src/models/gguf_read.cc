@@ -117,7 +117,9 @@ void read_rope(const GgufKeys& keys, nn::TransformerConfig& c) {
     s.beta_fast = keys.number("rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32);
     s.beta_slow = keys.number("rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1);
     s.truncate = keys.boolean("rope.scaling.yarn_truncate", true);
-    s.magnitude = s.long_magnitude = yarn_magnitude(s.factor) * ratio;
+    s.magnitude =
+        keys.number("rope.scaling.magnitude", 1e-6, 1e6, yarn_magnitude(s.factor) * ratio);
+    s.long_magnitude = s.magnitude;
   } else if (keys.has_tensor("rope_factors_long.weight")) {
     s.kind = nn::RopeScalingKind::kLongRope;
     s.short_factors = factors(keys, "rope_factors_short.weight");
@@ -137,7 +139,7 @@ void read_rope(const GgufKeys& keys, nn::TransformerConfig& c) {
   if (s.kind == nn::RopeScalingKind::kNone) s = {};
 }
 
-moe::RouterConfig read_router(const GgufKeys& keys, const GgufForm& form) {
+moe::RouterConfig read_router(const GgufKeys& keys, const GgufForm& form, int layer) {
   moe::RouterConfig r =
       form.router == nullptr ? moe::default_router_config("softmax_topk") : form.router();
   if (keys.has("expert_gating_func")) {
@@ -155,8 +157,8 @@ moe::RouterConfig read_router(const GgufKeys& keys, const GgufForm& form) {
     }
     if (gating == 3) r.renormalize = true;
   }
-  r.n_experts = keys.integer("expert_count", 2, moe::kMaxExperts);
-  r.k = keys.integer("expert_used_count", 1, moe::kMaxExperts);
+  r.n_experts = keys.of_layer("expert_count", layer, 2, moe::kMaxExperts);
+  r.k = keys.of_layer("expert_used_count", layer, 1, moe::kMaxExperts);
   r.renormalize = keys.boolean("expert_weights_norm", r.renormalize);
   const double scale = keys.number("expert_weights_scale", 0, 1e6, 0);
   if (scale > 0) r.scale = scale;  // 0 stands for "none"
@@ -175,7 +177,7 @@ moe::LayerConfig read_ffn(const GgufKeys& keys, const GgufForm& form, int layer)
     ffn.linear_bias = keys.has_tensor(block(layer, "ffn_up.bias"));
     return ffn;
   }
-  ffn.router = read_router(keys, form);
+  ffn.router = read_router(keys, form, layer);
   const std::string experts = block(layer, "ffn_down_exps.weight");
   const std::string early = block(layer, "ffn_down.0.weight");
   ffn.d_expert = keys.has_tensor(experts) || !keys.has_tensor(early)
@@ -271,6 +273,16 @@ int GgufKeys::same_in_all_layers(std::string_view name, std::int64_t min, std::i
     metadata().fail_at(key(name), "layers that differ are not supported");
   }
   return static_cast<int>(values[0]);
+}
+
+int GgufKeys::of_layer(std::string_view name, int layer, std::int64_t min, std::int64_t max) const {
+  const std::vector<std::int64_t> values = metadata().integers(key(name), 0, max);
+  const auto at = values.size() == 1 ? 0 : static_cast<std::size_t>(layer);
+  if (at >= values.size() || values[at] < min) {
+    metadata().fail_at(key(name),
+                       fmt::format("layer {} has none, expected {} to {}", layer, min, max));
+  }
+  return static_cast<int>(values[at]);
 }
 
 const Architecture& gguf_architecture(const io::GgufSource& source) {

@@ -273,6 +273,7 @@ const Architecture kLlama4 = {"llama4",
                               write_wrapper,
                               can_express_wrapper,
                               place_wrapper,
-                              ignores_wrapper};
+                              ignores_wrapper,
+                              &kGguf};
 
 }  // namespace conclave::models

@@ -78,11 +78,11 @@ std::vector<float> rope_frequencies(const RopeConfig& rope, int rotary_dim, bool
 RopeAngles::RopeAngles(const RopeConfig& rope, int rotary_dim) : rotary_dim_(rotary_dim) {
   const RopeScaling& s = rope.scaling;
   sets_[0].frequencies = rope_frequencies(rope, rotary_dim, false);
-  sets_[0].magnitude = s.magnitude;
+  sets_[0].magnitude = static_cast<double>(static_cast<float>(s.magnitude));
   if (s.kind != RopeScalingKind::kLongRope) return;
   original_ = s.original_positions;
   sets_[1].frequencies = rope_frequencies(rope, rotary_dim, true);
-  sets_[1].magnitude = s.long_magnitude;
+  sets_[1].magnitude = static_cast<double>(static_cast<float>(s.long_magnitude));
 }
 
 // As the reference implementations compute: the angle is a product of two f32.
