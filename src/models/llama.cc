@@ -1,6 +1,7 @@
 #include "models/llama.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -54,6 +55,8 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const Sto
   return TensorPlace::whole(tensor_name(spec.id), spec);
 }
 
+const GgufForm kGguf = {.arch = "llama", .pairs = true};
+
 }  // namespace
 
 const Architecture kLlama = {"llama",
@@ -62,6 +65,8 @@ const Architecture kLlama = {"llama",
                              parse,
                              write,
                              can_express,
-                             place};
+                             place,
+                             nullptr,
+                             &kGguf};
 
 }  // namespace conclave::models

@@ -86,7 +86,7 @@ class Parser {
   struct TupleOptions {
     bool with_conditional = true;
     bool parentheses = false;
-    std::string_view end_name;  // a name that ends the tuple: recursive
+    std::string_view end_name = {};  // a name that ends the tuple: recursive
   };
   NodeId parse_tuple(TupleOptions options);
   bool tuple_ends(std::string_view end_name) const;
