@@ -13,7 +13,7 @@
 #include "infer/session.h"
 #include "io/json.h"
 #include "models/chat_files.h"
-#include "sys/atomic_file.h"
+#include "sys/files.h"
 #include "sys/interrupt.h"
 #include "text/chat_template.h"
 
@@ -42,7 +42,8 @@ constexpr const char* kHelp =
     "/save FILE        write the conversation as JSON; /load FILE goes on from one\n"
     "/stats            show or hide speed after each answer\n"
     "/quit             end (also Ctrl-D)\n"
-    "A line that ends in \\ goes on in the next one; a line of \"\"\" begins and ends a longer text.\n"
+    "A line that ends in \\ goes on in the next one; a line of \"\"\" begins and ends a longer "
+    "text.\n"
     "Ctrl-C stops an answer.\n";
 
 class Chat {
@@ -154,7 +155,8 @@ class Chat {
     std::fputc('\n', stdout);
     messages_.push_back({{"role", "assistant"}, {"content", g.text}});
     if (options_.show_stats) {
-      std::fprintf(stderr, "[%lld prompt tokens, %lld of them kept, %.2f s; %zu tokens, %.1f a second%s]\n",
+      std::fprintf(stderr,
+                   "[%lld prompt tokens, %lld of them kept, %.2f s; %zu tokens, %.1f a second%s]\n",
                    static_cast<long long>(g.prompt_tokens), static_cast<long long>(g.reused_tokens),
                    g.prefill_seconds, g.ids.size(),
                    static_cast<double>(g.ids.size()) / std::max(1e-9, g.decode_seconds),
@@ -191,14 +193,22 @@ class Chat {
     if (value.empty() || *end != '\0' || !std::isfinite(number)) {
       fail(ErrorKind::kInvalidArgument, "/set {}: found '{}', expected a number", name, value);
     }
-    if (name == "temperature") s.temperature = number;
-    else if (name == "top-k") s.top_k = static_cast<int>(std::clamp(number, -1.0, 1e9));
-    else if (name == "top-p") s.top_p = number;
-    else if (name == "min-p") s.min_p = number;
-    else if (name == "repeat-penalty") s.repeat_penalty = number;
-    else if (name == "seed") s.seed = static_cast<std::uint64_t>(std::clamp(number, 0.0, 1e18));
-    else if (name == "max-tokens") changed.max_tokens = static_cast<std::int64_t>(std::clamp(number, 0.0, 1e9));
-    else fail(ErrorKind::kInvalidArgument, "/set: no setting '{}'; /help lists them", name);
+    if (name == "temperature")
+      s.temperature = number;
+    else if (name == "top-k")
+      s.top_k = static_cast<int>(std::clamp(number, -1.0, 1e9));
+    else if (name == "top-p")
+      s.top_p = number;
+    else if (name == "min-p")
+      s.min_p = number;
+    else if (name == "repeat-penalty")
+      s.repeat_penalty = number;
+    else if (name == "seed")
+      s.seed = static_cast<std::uint64_t>(std::clamp(number, 0.0, 1e18));
+    else if (name == "max-tokens")
+      changed.max_tokens = static_cast<std::int64_t>(std::clamp(number, 0.0, 1e9));
+    else
+      fail(ErrorKind::kInvalidArgument, "/set: no setting '{}'; /help lists them", name);
     infer::validate(s);
     options_.generate = changed;
   }
@@ -273,7 +283,9 @@ void add_chat(CLI::App& app) {
   command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
   command->add_option("--system", o->system, "system message");
   command->add_option("--load", o->load, "go on from a conversation that /save wrote");
-  command->add_option("--context", o->context, "tokens of conversation (default: 4096, or the model's context)")
+  command
+      ->add_option("--context", o->context,
+                   "tokens of conversation (default: 4096, or the model's context)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));
   command->add_option("-n,--max-tokens", o->generate.max_tokens, "longest answer, in tokens")
       ->check(CLI::Range(std::int64_t{1}, (std::int64_t{1} << 31) - 1))

@@ -38,9 +38,8 @@ void parse_logit_bias(Options& options) {
 
 nlohmann::json logprobs_json(const infer::Generation& g, const text::Tokenizer& tokenizer) {
   const auto entry = [&](const infer::TokenLogprob& t) {
-    return nlohmann::json{{"id", t.id},
-                          {"token", std::string(tokenizer.token_bytes(t.id))},
-                          {"logprob", t.logprob}};
+    return nlohmann::json{
+        {"id", t.id}, {"token", std::string(tokenizer.token_bytes(t.id))}, {"logprob", t.logprob}};
   };
   nlohmann::json list = nlohmann::json::array();
   for (const infer::Logprobs& token : g.logprobs) {
@@ -130,8 +129,9 @@ void add_run(CLI::App& app) {
   command->add_option("--presence-penalty", s.presence_penalty, "subtracted from seen tokens");
   command->add_option("--frequency-penalty", s.frequency_penalty, "subtracted each time seen");
   command->add_option("--logit-bias", o->logit_bias, "ID=VALUE added to a token's logit, repeated");
-  command->add_option("--logprobs", o->generate.logprobs,
-                      "with --json: log-probabilities of each token and of this many best ones")
+  command
+      ->add_option("--logprobs", o->generate.logprobs,
+                   "with --json: log-probabilities of each token and of this many best ones")
       ->check(CLI::Range(0, 1000));
   command->add_option("--seed", s.seed, "of the random choices")->capture_default_str();
   command->add_option("--stop", o->generate.stop,

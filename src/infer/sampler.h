@@ -16,7 +16,8 @@ struct SamplingOptions {
   int top_k = 40;            // keep the k best; 0: all
   double top_p = 0.95;       // keep the smallest set of this mass (Holtzman et al. 2020); 1: all
   double min_p = 0.0;        // drop what is below min_p * best; 0: nothing
-  double typical_p = 1.0;    // keep the most typical tokens of this mass (Meister et al. 2022); 1: all
+  double typical_p =
+      1.0;  // keep the most typical tokens of this mass (Meister et al. 2022); 1: all
   double repeat_penalty =
       1.0;  // logits of seen tokens / penalty if positive, * if negative (Keskar et al. 2019)
   double presence_penalty = 0.0;   // subtracted once from seen tokens

@@ -84,8 +84,8 @@ void Session::keep_context(std::int64_t tokens) {
 // How much of a prompt the kept context holds. The last token is always computed: its logits say
 // what comes next.
 std::int64_t Session::reusable(std::span<const std::int32_t> prompt) const {
-  const auto differs = std::mismatch(prompt.begin(), prompt.end(), kept_ids_.begin(),
-                                     kept_ids_.end());
+  const auto differs =
+      std::mismatch(prompt.begin(), prompt.end(), kept_ids_.begin(), kept_ids_.end());
   const auto same = static_cast<std::int64_t>(differs.first - prompt.begin());
   return std::min(same, static_cast<std::int64_t>(prompt.size()) - 1);
 }

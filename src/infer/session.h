@@ -81,7 +81,7 @@ class Session {
   models::LoadedModel model_;
   nn::Activations activations_;
   std::vector<moe::RoutingStatistics> routing_L_;
-  std::unique_ptr<nn::KvCache> kept_;     // see keep_context
+  std::unique_ptr<nn::KvCache> kept_;   // see keep_context
   std::vector<std::int32_t> kept_ids_;  // whose keys and values it holds
 };
 
