@@ -136,7 +136,7 @@ class Chat {
                                      text::chat_value(variable.substr(equals + 1), variable));
     }
     const auto parts = template_.render(request);
-    return session_.tokenizer().encode_parts(text::text_parts(parts), {.add_special = false});
+    return session_.tokenizer().encode_parts(text::text_parts(parts), false);
   }
 
   // False: end the program.
