@@ -44,7 +44,7 @@ json describe(const std::string& directory) {
           {"head_dim", c.head_dim},
           {"context", c.max_positions},
           {"kv_cache_bytes_at_context",
-           nn::KvCache::bytes(c.n_layers, c.n_kv_heads, c.head_dim, c.max_positions)},
+           nn::KvCache::bytes(c.n_layers, c.cache_heads(), c.cache_dim(), c.max_positions)},
           {"per_layer", layers}};
 }
 
@@ -90,7 +90,7 @@ void add_info(CLI::App& app) {
   auto model = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("info", "describe a model without loading it");
-  command->add_option("MODEL", *model, "model directory")->required();
+  command->add_option("MODEL", *model, "model directory or GGUF file")->required();
   command->add_flag("--json", *as_json, "print JSON");
   command->footer("Example:\n  conclave info my-model --json");
   command->callback([model, as_json] {

@@ -7,10 +7,20 @@
 #include <vector>
 
 #include "io/json.h"
+#include "models/tensor_place.h"
 #include "nn/config.h"
 #include "tensor/parameters.h"
 
 namespace conclave::models {
+
+// What a file holds, for architectures that are stored in more than one way.
+class StoredNames {
+ public:
+  virtual ~StoredNames() = default;
+  virtual bool has(const std::string& name) const = 0;
+};
+
+struct GgufForm;  // models/gguf_form.h
 
 struct Architecture {
   const char* model_type;   // config.json's "model_type"
@@ -24,8 +34,14 @@ struct Architecture {
   nlohmann::json (*write)(const nn::TransformerConfig& config);
   // Whether this architecture can express the recipe; says why not in `reason`.
   bool (*can_express)(const nn::TransformerConfig& config, std::string& reason);
-  // The tensor in which a weight is stored.
-  std::string (*tensor_name)(const ParamId& id);
+  // Where a weight is stored in the safetensors files that hold `names`.
+  TensorPlace (*place)(const ParamSpec& spec, const nn::TransformerConfig& config,
+                       const StoredNames& names);
+  // Tensors of released files that inference does not use (layers that predict further tokens);
+  // null: none.
+  bool (*ignores)(const std::string& name, const nn::TransformerConfig& config) = nullptr;
+  // How GGUF files say the same; null: they do not.
+  const GgufForm* gguf = nullptr;
 };
 
 // All architectures, most specific first: a trained model is saved as the first that can express

@@ -1,6 +1,7 @@
 #include "models/llama.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -10,7 +11,7 @@ constexpr std::string_view kKeys[] = {"intermediate_size", "mlp_bias"};
 nn::TransformerConfig parse(const io::JsonView& config) {
   refuse_unknown_keys(config, kKeys);
   if (config.boolean("mlp_bias", false)) config.fail_at("mlp_bias", "biases are not supported");
-  nn::TransformerConfig c = parse_common(config);
+  nn::TransformerConfig c = parse_common(config, {.attention_bias = true, .out_bias = true});
   moe::LayerConfig ffn;
   ffn.router.n_experts = 1;
   ffn.router.k = 1;
@@ -22,29 +23,41 @@ nn::TransformerConfig parse(const io::JsonView& config) {
 nlohmann::json write(const nn::TransformerConfig& c) {
   nlohmann::json json = write_common(c);
   json["intermediate_size"] = c.ffn_L.front().d_expert;
-  json["attention_bias"] = false;
+  json["attention_bias"] = c.attention.qkv_bias;
   json["mlp_bias"] = false;
   return json;
 }
 
 bool can_express(const nn::TransformerConfig& c, std::string& reason) {
-  const bool whole_heads = c.rope.rotary_dim == 0 || c.rope.rotary_dim == c.head_dim;
-  bool plain = whole_heads && c.window == 0;
+  if (!plain_decoder(c, reason)) return false;
+  bool plain = true;
+  for (int layer = 0; layer < c.n_layers; ++layer) {
+    plain = plain && c.attention_at(layer) == nn::LayerAttention{};
+  }
   for (const moe::LayerConfig& ffn : c.ffn_L) {
-    plain = plain && ffn.dense() && ffn.d_shared == 0 && ffn.d_expert == c.ffn_L.front().d_expert;
+    plain = plain && ffn.dense() && ffn.d_shared == 0 && plain_experts(ffn) &&
+            ffn.d_expert == c.ffn_L.front().d_expert;
   }
   if (!plain) reason = "experts, windows or layers that differ";
   return plain;
 }
 
 std::string tensor_name(const ParamId& id) {
-  const std::string common = common_tensor_name(id);
+  std::string common = common_tensor_name(id);
   if (!common.empty()) return common;
   const char* part = id.role == Role::kExpertGate ? "gate"
                      : id.role == Role::kExpertUp ? "up"
                                                   : "down";
   return fmt::format("{}mlp.{}_proj.weight", layer_prefix(id), part);
 }
+
+TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const StoredNames&) {
+  return TensorPlace::whole(tensor_name(spec.id), spec);
+}
+
+const GgufForm kGguf = {.arch = "llama", .pairs = true, .accepts = [](const GgufKeys& keys) {
+                          return keys.integer("expert_count", 0, moe::kMaxExperts, 0) == 0;
+                        }};
 
 }  // namespace
 
@@ -54,6 +67,8 @@ const Architecture kLlama = {"llama",
                              parse,
                              write,
                              can_express,
-                             tensor_name};
+                             place,
+                             nullptr,
+                             &kGguf};
 
 }  // namespace conclave::models

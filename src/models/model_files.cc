@@ -1,10 +1,15 @@
 #include "models/model_files.h"
 
+#include <algorithm>
+#include <deque>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "models/architecture.h"
+#include "models/convert_tokenizer.h"
+#include "models/gguf_form.h"
 #include "sys/files.h"
 
 namespace conclave::models {
@@ -17,6 +22,44 @@ void write_json(const std::string& path, const nlohmann::json& json) {
   sys::write_file_atomically(path, json.dump(2) + "\n");
 }
 
+// A new checkpoint: no file says how it is stored, so that the architecture's usual form is chosen.
+class NoNames final : public StoredNames {
+ public:
+  bool has(const std::string&) const override { return false; }
+};
+
+struct StoredWeight {
+  const ParamSpec* spec;
+  TensorPlace place;
+  MatrixView<float> values;
+};
+
+// Stored tensors that hold several weights are put together first.
+void write_weights(const std::string& directory, const std::vector<StoredWeight>& weights,
+                   io::StoredType type) {
+  std::map<std::string, std::vector<const StoredWeight*>> by_name;
+  for (const StoredWeight& weight : weights) by_name[weight.place.name].push_back(&weight);
+  std::vector<io::TensorToWrite> tensors;
+  std::deque<FloatMatrix> fused;
+  for (const StoredWeight& weight : weights) {
+    const auto parts = by_name.find(weight.place.name);
+    if (parts == by_name.end()) continue;  // written with an earlier part
+    const TensorPlace& place = weight.place;
+    const io::StoredType as = weight.spec->trained ? type : io::StoredType::kF32;
+    const Shape shape{std::span<const std::int64_t>(place.dims)};
+    MatrixView<float> values = weight.values;
+    if (parts->second.size() > 1 || values.rows * values.cols != shape.count()) {
+      const std::int64_t cols = place.dims.back();
+      values = fused.emplace_back().resize(shape.count() / cols, cols);
+      for (const StoredWeight* part : parts->second)
+        scatter_place(part->place, part->values, values);
+    }
+    tensors.push_back(io::TensorToWrite::floats(place.name, as, shape, values));
+    by_name.erase(parts);
+  }
+  io::write_model_safetensors(directory, tensors);
+}
+
 nlohmann::json generation_config(const nn::TransformerConfig& config) {
   nlohmann::json json = {{"_from_model_config", true}};
   if (config.bos_id >= 0) json["bos_token_id"] = config.bos_id;
@@ -27,61 +70,94 @@ nlohmann::json generation_config(const nn::TransformerConfig& config) {
 
 }  // namespace
 
-nn::TransformerConfig read_config(const std::string& directory) {
-  const std::string path = (std::filesystem::path(directory) / "config.json").string();
-  const nlohmann::json json = io::read_json_file(path);
-  const io::JsonView view(json, path);
+bool is_gguf(const std::string& path) { return path.ends_with(".gguf"); }
+
+nn::TransformerConfig read_config(const std::string& path) {
+  if (is_gguf(path)) return config_from_gguf(io::GgufSource(path));
+  const std::string file = (std::filesystem::path(path) / "config.json").string();
+  const nlohmann::json json = io::read_json_file(file);
+  const io::JsonView view(json, file);
   const Architecture& architecture = find_architecture(view.string("model_type"));
   nn::TransformerConfig config = architecture.parse(view);
   config.architecture = architecture.model_type;
-  return with_context(path, [&] {
+  return with_context(file, [&] {
     nn::validate(config);
     return std::move(config);
   });
 }
 
-FileWeights::FileWeights(const std::string& directory, const nn::TransformerConfig& config)
-    : files_(directory), architecture_(config.architecture) {}
+FileWeights::FileWeights(const std::string& path, const nn::TransformerConfig& config)
+    : gguf_(is_gguf(path)), config_(config) {
+  if (gguf_) {
+    rows_ = std::make_unique<GgufRows>(path);
+  } else {
+    rows_ = std::make_unique<SafetensorsRows>(path);
+  }
+  // Before any list of weights is made: what a byte holds at most is four values of 2 bits.
+  const auto stored =
+      static_cast<std::int64_t>(std::min<std::uint64_t>(stored_bytes(), 1ull << 60));
+  const std::int64_t asked = nn::count_parameters(config).total;
+  if (asked / 4 > stored) {
+    fail(ErrorKind::kBadFile,
+         "{}: its configuration asks for {} parameters, but its {} bytes of tensors cannot hold "
+         "them",
+         path, asked, stored);
+  }
+}
+
+TensorPlace FileWeights::place(const ParamSpec& spec) const {
+  if (gguf_) return gguf_place(spec, config_, *rows_);
+  return find_architecture(config_.architecture).place(spec, config_, *rows_);
+}
+
+// Tensors that are no weights of the layers that run.
+bool FileWeights::expected_extra(const std::string& name) const {
+  if (gguf_) {
+    int layer = -1;
+    const bool beyond =
+        std::sscanf(name.c_str(), "blk.%d.", &layer) == 1 && layer >= config_.n_layers;
+    return beyond || is_gguf_constant(name);
+  }
+  const Architecture& architecture = find_architecture(config_.architecture);
+  return is_computed(name) ||
+         (architecture.ignores != nullptr && architecture.ignores(name, config_));
+}
 
 void FileWeights::check(const std::vector<ParamSpec>& specs) const {
-  const Architecture& architecture = find_architecture(architecture_);
-  std::set<std::string> expected;
-  for (const ParamSpec& spec : specs) {
-    const std::string name = architecture.tensor_name(spec.id);
-    const io::TensorInfo* info = files_.find(name);
-    if (info == nullptr) {
-      fail(ErrorKind::kNotFound, "{}: tensor '{}' ({}) is missing", files_.path(), name,
-           describe(spec.id));
-    }
-    const auto dims = spec.shape.dims();
-    if (!std::equal(dims.begin(), dims.end(), info->dims.begin(), info->dims.end())) {
-      fail(ErrorKind::kBadFile, "{}: has shape {}, but config.json asks for {}",
-           files_.describe(*info), info->shape_str(), spec.shape.str());
-    }
-    expected.insert(name);
-  }
-  for (const io::TensorInfo& info : files_.tensors()) {
-    if (expected.contains(info.name) || is_computed(info.name)) continue;
-    fail(ErrorKind::kBadFile, "{}: is not a weight of this architecture with this config.json",
-         files_.describe(info));
+  std::set<std::string> used;
+  for (const ParamSpec& spec : specs) rows_->check(place(spec), spec, used);
+  for (const std::string& name : rows_->names()) {
+    if (used.contains(name) || expected_extra(name)) continue;
+    fail(ErrorKind::kBadFile,
+         "{}: tensor '{}' is not a weight of this architecture with this configuration",
+         rows_->path(), name);
   }
 }
 
 void FileWeights::read(const ParamSpec& spec, MatrixView<float> out) {
-  files_.read_f32(find_architecture(architecture_).tensor_name(spec.id), spec.shape, out);
+  read_place(*rows_, place(spec), out);
 }
 
-std::uint64_t FileWeights::stored_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const io::TensorInfo& info : files_.tensors()) bytes += info.bytes;
-  return bytes;
+std::optional<QuantType> FileWeights::block_type(const ParamSpec& spec) const {
+  const TensorPlace where = place(spec);
+  if (spec.shape.rank() != 2 || !can_take_blocks(where)) return {};
+  return rows_->block_type(where);
 }
+
+void FileWeights::read_blocks(const ParamSpec& spec, std::span<std::byte> out) {
+  const TensorPlace where = place(spec);
+  const std::int64_t row_bytes = quant_bytes(*rows_->block_type(where), spec.shape[1]);
+  read_place_blocks(*rows_, where, spec.shape[0], row_bytes, out);
+}
+
+QuantType FileWeights::stored_quant_type(const ParamSpec& spec) const {
+  return rows_->stored_type(place(spec));
+}
+
+std::uint64_t FileWeights::stored_bytes() const { return rows_->stored_bytes(); }
 
 std::string FileWeights::stored_type() const {
-  std::set<std::string> types;
-  for (const io::TensorInfo& info : files_.tensors()) {
-    types.insert(std::string(io::stored_type_name(info.type)));
-  }
+  const std::set<std::string> types = rows_->stored_types();
   return types.size() == 1 ? *types.begin() : "mixed";
 }
 
@@ -89,15 +165,27 @@ DType natural_compute(std::string_view stored_type) {
   return stored_type == "F32" ? DType::kF32 : DType::kBF16;
 }
 
-LoadedModel load_model(ops::Context& context, const std::string& directory, DType compute) {
-  nn::TransformerConfig config = read_config(directory);
-  FileWeights weights(directory, config);
+std::optional<text::Tokenizer> load_tokenizer(const std::string& path) {
+  if (is_gguf(path)) {
+    const io::GgufSource source(path);
+    if (source.metadata().has(kTokenizerJsonKey)) {
+      return text::Tokenizer::from_json_text(source.metadata().string(kTokenizerJsonKey), path);
+    }
+    return {};
+  }
+  const auto tokenizer = std::filesystem::path(path) / "tokenizer.json";
+  if (std::filesystem::exists(tokenizer)) return text::Tokenizer::load(tokenizer);
+  return {};
+}
+
+LoadedModel load_model(ops::Context& context, const std::string& path, DType compute) {
+  nn::TransformerConfig config = read_config(path);
+  FileWeights weights(path, config);
   LoadedModel model;
   model.transformer = std::make_unique<nn::Transformer>(std::move(config));
   weights.check(model.transformer->specs());
   model.transformer->load_for_inference(context, weights, compute);
-  const auto tokenizer = std::filesystem::path(directory) / "tokenizer.json";
-  if (std::filesystem::exists(tokenizer)) model.tokenizer = text::Tokenizer::load(tokenizer);
+  model.tokenizer = load_tokenizer(path);
   return model;
 }
 
@@ -113,15 +201,13 @@ void save_model(const nn::Transformer& transformer, const std::string& directory
   write_json((root / "generation_config.json").string(), generation_config(config));
 
   const io::StoredType type = stored == DType::kBF16 ? io::StoredType::kBF16 : io::StoredType::kF32;
-  std::vector<io::TensorToWrite> tensors;
+  std::vector<StoredWeight> weights;
   const ParameterSet& parameters = transformer.parameters();
   for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
     const ParamSpec& spec = parameters.specs()[static_cast<std::size_t>(i)];
-    const io::StoredType as = spec.trained ? type : io::StoredType::kF32;
-    tensors.push_back(io::TensorToWrite::floats(architecture.tensor_name(spec.id), as, spec.shape,
-                                                parameters.value(i)));
+    weights.push_back({&spec, architecture.place(spec, config, NoNames()), parameters.value(i)});
   }
-  io::write_model_safetensors(directory, tensors);
+  write_weights(directory, weights, type);
 }
 
 }  // namespace conclave::models

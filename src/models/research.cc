@@ -21,6 +21,10 @@ moe::RouterConfig parse_router(const io::JsonView& j) {
   r.topk_groups = static_cast<int>(j.integer("topk_groups", 1, moe::kMaxExperts, r.topk_groups));
   r.group_score =
       moe::parse_group_score(j.string("group_score", moe::group_score_name(r.group_score)));
+  r.norm_power = j.number("norm_power", 1e-6, 64, r.norm_power);
+  r.norm_min = j.number("norm_min", 0, 1, r.norm_min);
+  r.group_fill_zero = j.boolean("group_fill_zero", r.group_fill_zero);
+  r.mixer_epsilon = j.number("mixer_epsilon", 0, 1e3, r.mixer_epsilon);
   r.capacity_factor = j.number("capacity_factor", 0, 1e6, r.capacity_factor);
   r.capacity_order = moe::parse_capacity_order(
       j.string("capacity_order", moe::capacity_order_name(r.capacity_order)));
@@ -39,6 +43,10 @@ json write_router(const moe::RouterConfig& r) {
           {"n_groups", r.n_groups},
           {"topk_groups", r.topk_groups},
           {"group_score", moe::group_score_name(r.group_score)},
+          {"norm_power", r.norm_power},
+          {"norm_min", r.norm_min},
+          {"group_fill_zero", r.group_fill_zero},
+          {"mixer_epsilon", r.mixer_epsilon},
           {"capacity_factor", r.capacity_factor},
           {"capacity_order", moe::capacity_order_name(r.capacity_order)},
           {"jitter", r.jitter},
@@ -48,7 +56,7 @@ json write_router(const moe::RouterConfig& r) {
 
 nn::TransformerConfig parse(const io::JsonView& config) {
   refuse_unknown_keys(config, kKeys);
-  nn::TransformerConfig c = parse_common(config);
+  nn::TransformerConfig c = parse_common(config, {.sliding_window = true});
   c.rope.rotary_dim = static_cast<int>(config.integer("rotary_dim", 0, 4096, 0));
   if (!config.has("ffn_layers") || !config.value().at("ffn_layers").is_array()) {
     config.fail_at("ffn_layers", "expected a list with one entry a layer");
@@ -72,7 +80,7 @@ nn::TransformerConfig parse(const io::JsonView& config) {
 json write(const nn::TransformerConfig& c) {
   json result = write_common(c);
   result["rotary_dim"] = c.rope.rotary_dim;
-  result["sliding_window"] = c.window;
+  result["sliding_window"] = c.attention_at(0).window;
   result["ffn_layers"] = json::array();
   for (const moe::LayerConfig& ffn : c.ffn_L) {
     json entry = {{"expert_width", ffn.d_expert},
@@ -84,10 +92,18 @@ json write(const nn::TransformerConfig& c) {
   return result;
 }
 
-bool can_express(const nn::TransformerConfig&, std::string&) { return true; }
+bool can_express(const nn::TransformerConfig& config, std::string& reason) {
+  nn::TransformerConfig whole_heads = config;
+  whole_heads.rope.rotary_dim = 0;
+  if (!plain_decoder(whole_heads, reason)) return false;
+  for (const moe::LayerConfig& ffn : config.ffn_L) {
+    if (!plain_experts(ffn)) reason = "experts with biases, gates or weighted inputs";
+  }
+  return reason.empty();
+}
 
 std::string tensor_name(const ParamId& id) {
-  const std::string common = common_tensor_name(id);
+  std::string common = common_tensor_name(id);
   if (!common.empty()) return common;
   const std::string moe = layer_prefix(id) + "moe.";
   const auto expert = [&](const char* part) {
@@ -115,6 +131,10 @@ std::string tensor_name(const ParamId& id) {
   }
 }
 
+TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const StoredNames&) {
+  return TensorPlace::whole(tensor_name(spec.id), spec);
+}
+
 }  // namespace
 
 const Architecture kResearch = {"conclave_moe",
@@ -123,6 +143,6 @@ const Architecture kResearch = {"conclave_moe",
                                 parse,
                                 write,
                                 can_express,
-                                tensor_name};
+                                place};
 
 }  // namespace conclave::models

@@ -6,6 +6,7 @@
 #include "moe/permute.h"
 #include "moe/plan.h"
 #include "ops/pointwise.h"
+#include "ops/rowwise.h"
 
 namespace conclave::moe {
 namespace {
@@ -68,7 +69,9 @@ void route(ops::Context& context, const LayerConfig& config, const LayerWeights&
     const RouterTraits& traits = router_traits(config.router.kind);
     x = router_view(context, config, routing, layer, x, saved);
     if (traits.needs_logits) {
-      ops::linear_forward(context, weights.router, x, saved.logits.resize(T, config.n_experts()));
+      const MatrixView<float> logits = saved.logits.resize(T, config.n_experts());
+      ops::linear_forward(context, weights.router, x, logits);
+      if (weights.router_bias_E != nullptr) ops::add_bias(context, weights.router_bias_E, logits);
     }
     if (traits.needs_noise_logits && routing.training) {
       ops::linear_forward(context, weights.router_noise, x,
@@ -79,6 +82,21 @@ void route(ops::Context& context, const LayerConfig& config, const LayerWeights&
     refuse_nonfinite(saved.decision, layer);
   }
   saved.plan = make_plan(saved.decision);
+}
+
+void gated_unit(ops::Context& context, const LayerConfig& config, MatrixView<const float> gate_up,
+                MatrixView<float> h) {
+  if (config.activation == Activation::kSwiGlu) return ops::swiglu_forward(context, gate_up, h);
+  ops::clamped_swiglu(context, gate_up, config.activation_limit, h);
+}
+
+// Adds each expert's bias to its rows.
+void add_expert_biases(ops::Context& context, const ExpertLease& experts, const DispatchPlan& plan,
+                       float* ExpertWeights::*bias, MatrixView<float> rows) {
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    const std::int64_t begin = plan.expert_offsets_E1[e], end = plan.expert_offsets_E1[e + 1];
+    if (begin < end) ops::add_bias(context, experts[e]->*bias, rows.rows_range(begin, end - begin));
+  }
 }
 
 // SwiGLU over grouped rows: x_ND -> y_ND through the experts of the lease.
@@ -97,9 +115,33 @@ void experts_forward(ops::Context& context, const LayerConfig& config, ExpertSto
   const MatrixView<float> h2 =
       saved.gate_up.resize(N, 2 * static_cast<std::int64_t>(config.d_expert));
   ops::grouped_matmul(context, saved.x_routed.view(), offsets, gate_up, h2);
+  if (config.linear_bias) {
+    add_expert_biases(context, experts, saved.plan, &ExpertWeights::gate_up_bias, h2);
+  }
   const MatrixView<float> h = saved.hidden.resize(N, config.d_expert);
-  ops::swiglu_forward(context, h2, h);
-  ops::grouped_matmul(context, h, offsets, down, saved.y_routed.resize(N, D));
+  gated_unit(context, config, h2, h);
+  const MatrixView<float> y = saved.y_routed.resize(N, D);
+  ops::grouped_matmul(context, h, offsets, down, y);
+  if (config.linear_bias) {
+    add_expert_biases(context, experts, saved.plan, &ExpertWeights::down_bias, y);
+  }
+}
+
+// Multiplies the experts' inputs by their weights, and leaves the decision that combines the
+// outputs unweighted.
+void weight_inputs(ops::Context& context, LayerSaved& saved) {
+  const RoutingDecision& decision = saved.decision;
+  std::vector<float> weight_N;
+  for (const std::int32_t slot : saved.plan.row_slot_N) {
+    weight_N.push_back(decision.topk_weights_TK[static_cast<std::size_t>(slot)]);
+  }
+  ops::scale_rows(context, weight_N.data(), saved.x_routed.view());
+  saved.unit.n_tokens = decision.n_tokens;
+  saved.unit.n_experts = decision.n_experts;
+  saved.unit.k = decision.k;
+  saved.unit.topk_ids_TK = decision.topk_ids_TK;
+  saved.unit.topk_weights_TK.assign(decision.topk_weights_TK.size(), 1.0f);
+  saved.unit.dropped_TK = decision.dropped_TK;
 }
 
 void experts_backward(ops::Context& context, const LayerConfig& config, ExpertStore& store,
@@ -191,9 +233,21 @@ void shared_forward(ops::Context& context, const LayerConfig& config, const Laye
   const MatrixView<float> h2 =
       saved.shared_gate_up.resize(x.rows, weights.shared_gate_up.out_features());
   ops::linear_forward(context, weights.shared_gate_up, x, h2);
+  if (config.linear_bias) ops::add_bias(context, weights.shared_gate_up_bias, h2);
   const MatrixView<float> h = saved.shared_hidden.resize(x.rows, config.d_shared);
-  ops::swiglu_forward(context, h2, h);
-  ops::linear_forward(context, weights.shared_down, h, y, /*accumulate=*/true);
+  gated_unit(context, config, h2, h);
+  if (!config.shared_gate) {
+    ops::linear_forward(context, weights.shared_down, h, y, /*accumulate=*/true);
+    if (config.linear_bias) ops::add_bias(context, weights.shared_down_bias, y);
+    return;
+  }
+  const MatrixView<float> out = saved.shared_out.resize(x.rows, x.cols);
+  ops::linear_forward(context, weights.shared_down, h, out);
+  if (config.linear_bias) ops::add_bias(context, weights.shared_down_bias, out);
+  const MatrixView<float> share = saved.shared_share.resize(x.rows, 1);
+  ops::linear_forward(context, weights.shared_gate, x, share);
+  ops::sigmoid_inplace({share.data, static_cast<std::size_t>(x.rows)});
+  ops::add_scaled_rows(context, share.data, out, y);
 }
 
 void shared_backward(ops::Context& context, const LayerWeights& weights, MatrixView<const float> x,
@@ -216,9 +270,10 @@ void layer_forward(ops::Context& context, const LayerConfig& config, const Layer
   route(context, config, weights, layer, routing, x, saved);
   permute_forward<float>(context, x, saved.plan,
                          saved.x_routed.resize(saved.plan.n_rows(), x.cols));
+  if (config.weight_inputs) weight_inputs(context, saved);
   experts_forward(context, config, store, layer, saved);
-  unpermute_forward<float>(context, saved.y_routed.view(), saved.plan, saved.decision, y,
-                           Write::kAdd);
+  unpermute_forward<float>(context, saved.y_routed.view(), saved.plan,
+                           config.weight_inputs ? saved.unit : saved.decision, y, Write::kAdd);
   if (config.d_shared > 0) shared_forward(context, config, weights, x, y, saved);
   saved.losses = {};
   if (routing.training && !config.dense()) {

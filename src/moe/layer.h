@@ -19,11 +19,24 @@
 
 namespace conclave::moe {
 
+// The gated unit of an expert, from gate and up projections g and u.
+enum class Activation : std::uint8_t {
+  kSwiGlu,         // silu(g) u (Shazeer 2020)
+  kClampedSwiGlu,  // (min(max(u, -c), c) + 1) h sigmoid(1.702 h), h = min(g, c): gpt-oss
+};
+
 struct LayerConfig {
   RouterConfig router;       // E and K; for a dense layer only n_experts = 1 counts
   int d_expert = 0;          // F, width of one routed expert
   int d_shared = 0;          // width of the shared expert that every token passes, 0: none
   bool expert_bias = false;  // the router selects by score + a bias per expert
+  bool router_bias = false;  // the router's logits have a bias
+  bool linear_bias = false;  // the experts' linear maps (shared ones too) have biases
+  bool shared_gate = false;  // the shared expert's output is multiplied by sigmoid(<w, x>)
+  // The weight multiplies the expert's input instead of its output (Llama 4).
+  bool weight_inputs = false;
+  Activation activation = Activation::kSwiGlu;
+  float activation_limit = 7;  // c of kClampedSwiGlu
 
   int n_experts() const { return router.n_experts; }
   bool dense() const { return router.n_experts == 1; }
@@ -62,9 +75,13 @@ struct RoutingContext {
 struct LayerWeights {
   ops::Linear router;                    // [E, D], always f32
   ops::Linear router_noise;              // [E, D], noisy top-k only
+  float* router_bias_E = nullptr;        // added to the logits, or null
   const float* expert_bias_E = nullptr;  // selection bias, or null
+  ops::Linear shared_gate;               // [1, D], f32; on the shared expert's output
   ops::Linear shared_gate_up;            // [2Fs, D]
   ops::Linear shared_down;               // [D, Fs]
+  float* shared_gate_up_bias = nullptr;  // [2Fs], or null
+  float* shared_down_bias = nullptr;     // [D], or null
 };
 
 // What the forward pass leaves: for the backward pass, for statistics (the decision), and for the
@@ -80,6 +97,8 @@ struct LayerSaved {
   FloatMatrix hidden;                // [N, F]
   FloatMatrix y_routed;              // [N, D]
   FloatMatrix shared_gate_up, shared_hidden;
+  FloatMatrix shared_out, shared_share;  // [T, D], [T, 1]; with a gate on the shared expert
+  RoutingDecision unit;                  // the decision with weights 1, where inputs are weighted
 };
 
 // Work space of the backward pass.

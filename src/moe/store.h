@@ -15,8 +15,10 @@ namespace conclave::moe {
 
 // One SwiGLU expert (Shazeer 2020): y = w_down (silu(w_gate x) * (w_up x)).
 struct ExpertWeights {
-  ops::Linear gate_up;  // [2F, D]: w_gate's rows, then w_up's
-  ops::Linear down;     // [D, F]
+  ops::Linear gate_up;            // [2F, D]: w_gate's rows, then w_up's
+  ops::Linear down;               // [D, F]
+  float* gate_up_bias = nullptr;  // [2F], or null
+  float* down_bias = nullptr;     // [D], or null
 };
 
 struct StoreStatistics {

@@ -1,5 +1,5 @@
 // One decoder block, forward and backward:
-//   x += attention(rmsnorm(x));  x += experts(rmsnorm(x))
+//   x += r attention(norm(x));  x += r experts(norm(x))
 // (pre-norm, Xiong et al. 2020; the same block in training, prefill and decoding.)
 // Shape letters: T tokens, D width, H heads, G key/value heads, Q head width.
 #pragma once
@@ -12,6 +12,7 @@
 #include "moe/store.h"
 #include "nn/config.h"
 #include "nn/kv_cache.h"
+#include "nn/rope.h"
 #include "ops/linear.h"
 #include "ops/pointwise.h"
 #include "tensor/float_matrix.h"
@@ -33,17 +34,36 @@ struct Batch {
   std::int64_t n_tokens() const { return static_cast<std::int64_t>(ids_T.size()); }
 };
 
-// A vector weight: value and, in training, gradient.
+// A vector weight: value and, in training, gradient. Null where the model has none.
 struct VectorWeight {
   float* w = nullptr;
   float* dw = nullptr;
 };
 
+struct NormWeights {
+  VectorWeight w, b;  // [D]
+};
+
+// Latent attention: see nn::LatentAttention for the letters.
+struct LatentWeights {
+  ops::Linear query_down;                     // [Rq, D]
+  VectorWeight query_bias, query_norm;        // [Rq]
+  ops::Linear kv_down;                        // [R + Qr, D]
+  VectorWeight kv_bias;                       // [R + Qr]
+  VectorWeight kv_norm;                       // [R]
+  std::vector<ops::Linear> key_up, value_up;  // one a head: [R, Qn], [Qv, R]
+};
+
 struct BlockWeights {
-  VectorWeight attn_norm;  // [D]
-  ops::Linear qkv;         // [(H + 2G) Q, D]
-  ops::Linear attn_out;    // [D, H*Q]
-  VectorWeight ffn_norm;   // [D]
+  NormWeights attn_norm;
+  ops::Linear qkv;              // [(H + 2G) Q, D]; latent attention: queries, [H Q, D or Rq]
+  VectorWeight qkv_bias;        // [(H + 2G) Q]
+  VectorWeight q_norm, k_norm;  // [Q] or [H Q], [G Q]
+  VectorWeight sinks;           // [H]
+  LatentWeights latent;
+  ops::Linear attn_out;        // [D, H*Q]
+  VectorWeight attn_out_bias;  // [D]
+  NormWeights ffn_norm;
   moe::LayerWeights ffn;
 };
 
@@ -56,6 +76,8 @@ struct BlockSaved {
   FloatMatrix qkv;           // [T, (H + 2G) Q], rotated
   FloatMatrix attn;          // [T, H*Q]
   FloatMatrix lse;           // [T, H]
+  FloatMatrix branch;        // [T, D] of a sublayer whose output is scaled
+  FloatMatrix kv, heads_in, heads_out, latent_q, latent_out;  // latent attention
   moe::LayerSaved ffn;
 };
 
@@ -65,11 +87,15 @@ struct BlockContext {
   const TransformerConfig& config;
   moe::ExpertStore& store;
   const Batch& batch;
-  const ops::RopeTable& rope;
+  const ops::RopeTable* rope[2];  // of short and of long sequences; the second may be null
   std::span<const std::int32_t> positions_T;
   moe::RoutingContext routing;
   bool keep = false;  // keep what the backward pass needs
 };
+
+// y = norm(x) of the model's kind; rstd is for the backward pass of RMSNorm.
+void norm_forward(ops::Context& context, const TransformerConfig& config, MatrixView<const float> x,
+                  const NormWeights& weights, MatrixView<float> y, FloatMatrix& rstd);
 
 // x[T, D] is the residual stream, updated in place.
 void block_forward(const BlockContext& context, int layer, const BlockWeights& weights,

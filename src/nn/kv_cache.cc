@@ -10,7 +10,8 @@ std::int64_t round_up(std::int64_t n) {
 }  // namespace
 
 KvCache::KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity)
-    : capacity_(round_up(capacity)),
+    : length_limit_(capacity),
+      capacity_(round_up(capacity)),
       layer_elements_(capacity_ * n_kv_heads * head_dim),
       keys_(DType::kF32, {n_layers, layer_elements_}),
       values_(DType::kF32, {n_layers, layer_elements_}) {}

@@ -16,12 +16,16 @@ class KvCache {
 
   // Positions that a view can hold: capacity rounded up to whole key blocks.
   std::int64_t capacity() const { return capacity_; }
+  // The positions that were asked for: how long the sequence may become. Decides between the
+  // rotary angles of short and of long sequences, once and for all of its tokens.
+  std::int64_t length_limit() const { return length_limit_; }
   ops::KvView layer(int layer) const;
 
   // Bytes that a cache of this size takes.
   static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity);
 
  private:
+  std::int64_t length_limit_;
   std::int64_t capacity_;
   std::int64_t layer_elements_;  // of keys, and as many of values
   Tensor keys_;

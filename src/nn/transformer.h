@@ -16,11 +16,16 @@ namespace conclave::nn {
 using RoutingObserver =
     std::function<void(int layer, const moe::RoutingDecision&, const moe::DispatchPlan&)>;
 
+// Sees the residual stream [T, D] before layer 0 .. L-1, and as layer L the output of the final
+// norm.
+using LayerObserver = std::function<void(int layer, MatrixView<const float> x)>;
+
 struct ForwardOptions {
   bool training = false;         // router noise and capacity as in training
   Rng rng{0};                    // randomness of this pass
   moe::LossCoefficients losses;  // of the whole pass; training only
   RoutingObserver observer;      // may be empty
+  LayerObserver layer_observer;  // may be empty
 };
 
 // Activations of a forward pass. Training keeps one block per layer (or only the blocks' inputs,
@@ -54,7 +59,8 @@ class Transformer {
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
 
-  // Inference: packed weights only, one copy.
+  // Inference: packed weights only, one copy. Weights that the source offers in blocks of a
+  // quantised type stay in them; others are packed in `compute` type.
   void load_for_inference(ops::Context& context, WeightSource& source, DType compute);
 
   moe::ExpertStore& store() { return *store_; }
@@ -85,31 +91,49 @@ class Transformer {
     int n_parts;
     bool full_precision;  // routers multiply in f32 whatever the compute type
   };
-  struct VectorPlace {
-    VectorWeight* weight;
-    int index;
+  struct VectorPlace {  // n_parts vectors, one after the other
+    float** w;
+    float** dw;  // null: nothing takes its gradient
+    int first;
+    int n_parts;
   };
 
   void declare();
   void declare_layer(int layer);
+  void declare_attention(int layer);
+  void declare_latent_attention(int layer);
+  void declare_router(int layer);
+  void declare_experts(int layer);
+  void declare_shared_expert(int layer);
+  void declare_norm(NormWeights& norm, Role weight, Role bias, int layer);
+  int add(Role role, Shape shape, int layer = -1, int expert = -1);
   void place(ops::Linear& linear, int first, int n_parts, bool full_precision = false);
+  void place(VectorWeight& vector, int first, int n_parts = 1);
+  void place(float*& vector, int first, int n_parts = 1);
   BlockContext block_context(ops::Context& context, const Batch& batch,
                              const ForwardOptions& options, const Activations& activations);
-  void build_rope();
+  void load_linear(ops::Context& context, WeightSource& source, DType compute,
+                   const LinearPlace& place, FloatMatrix& staging);
+  void set_positions(const Batch& batch, Activations& activations);
 
   TransformerConfig config_;
   ParameterSet parameters_;
   std::unique_ptr<moe::ExpertStore> store_;
   std::vector<BlockWeights> blocks_;
-  VectorWeight final_norm_;
+  NormWeights final_norm_;
   MatrixView<const float> embedding_;
+  // Where the embedding is quantised, its rows are taken from here; with tied embeddings, from the
+  // head.
+  const ops::PackedMatrix* quantised_embedding_ = nullptr;
+  ops::PackedMatrix embedding_blocks_;
   ops::Linear head_;
+  VectorWeight head_bias_;
   std::vector<LinearPlace> linears_;
   std::vector<VectorPlace> vectors_;
   std::vector<int> bias_index_L_;
   std::vector<Tensor> owned_;  // norms, biases and the embedding, in inference
-  std::vector<float> rope_cos_sin_;
-  ops::RopeTable rope_;
+  RopeAngles rope_;
+  const ops::RopeTable* rope_tables_[2] = {nullptr, nullptr};
 };
 
 }  // namespace conclave::nn

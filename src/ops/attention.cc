@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "kernels/attention/attention.h"
 #include "kernels/choice.h"
+#include "kernels/matmul/matmul_kernels.h"
+#include "sys/cpu.h"
 
 namespace conclave::ops {
 namespace {
@@ -24,6 +26,27 @@ void check_shape(const AttentionShape& shape) {
                  shape.n_heads, shape.n_kv_heads);
   CONCLAVE_CHECK(shape.window >= 0, "window {}", shape.window);
 }
+
+// How the backward pass of a shape is made: by the attention kernel alone, or over products.
+struct BackwardKernel {
+  const kernels::MatmulKernels* scores = nullptr;
+  const kernels::MatmulKernels* products = nullptr;
+
+  explicit BackwardKernel(const AttentionShape& shape) {
+    if (shape.backward != DType::kBF16 || shape.window > 0) return;
+    if (kernel().backward_products == nullptr) return;
+    scores = &kernels::matmul_kernels(sys::best_isa(), DType::kF32);
+    products = &kernels::matmul_kernels(sys::best_isa(), DType::kBF16);
+  }
+  std::int64_t scratch(std::int64_t tokens, int heads, int head_dim) const {
+    return products == nullptr ? kernel().backward_scratch(tokens, heads, head_dim)
+                               : kernel().products_scratch(tokens, head_dim, *scores, *products);
+  }
+  void operator()(const kernels::AttentionBackward& a, float* memory) const {
+    if (products == nullptr) return kernel().backward(a, memory);
+    kernel().backward_products(a, *scores, *products, memory);
+  }
+};
 
 // Every segment lies within `rows` rows and within its cache.
 void check_segments(std::span<const AttentionSegment> segments, std::int64_t rows) {
@@ -60,6 +83,22 @@ void append_head(const AttentionShape& shape, const AttentionSegment& s, std::in
     for (std::int64_t d = 0; d < width; ++d) lane[d * kKeyBlock] = k_row[d];
     std::copy_n(v_row, width, v_cache + position * width);
   }
+}
+
+// Segments cut where chunks of positions begin: within each, the first visible key is one number.
+std::vector<AttentionSegment> cut_at_chunks(std::span<const AttentionSegment> segments, int chunk) {
+  std::vector<AttentionSegment> pieces;
+  for (AttentionSegment rest : segments) {
+    while (rest.row_count > 0) {
+      AttentionSegment piece = rest;
+      piece.row_count = std::min(rest.row_count, chunk - rest.first_position % chunk);
+      pieces.push_back(piece);
+      rest.row_begin += piece.row_count;
+      rest.first_position += piece.row_count;
+      rest.row_count -= piece.row_count;
+    }
+  }
+  return pieces;
 }
 
 // Where each segment's tasks begin, in the order (segment, key/value head, tile of tokens).
@@ -123,6 +162,11 @@ void attention_forward(Context& context, const AttentionShape& shape,
   check_cols(q, shape.n_heads, shape);
   check_cols(out, shape.n_heads, shape);
   CONCLAVE_CHECK(q.rows == out.rows);
+  std::vector<AttentionSegment> pieces;
+  if (shape.chunk > 0) {
+    pieces = cut_at_chunks(segments, shape.chunk);
+    segments = pieces;
+  }
   const int shared = shape.n_heads / shape.n_kv_heads;
   const Tiling tiling(segments, shape, kernel().tile_rows);
   const std::int64_t scratch_floats =
@@ -150,6 +194,7 @@ void attention_forward(Context& context, const AttentionShape& shape,
     a.n_heads = shared;
     a.head_dim = shape.head_dim;
     a.window = shape.window;
+    if (shape.chunk > 0) a.first_key = a.first_position / shape.chunk * shape.chunk;
     a.scale = shape.scale;
     kernel().forward(a, scratch);
   };
@@ -162,6 +207,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
                         MatrixView<const float> d_out, MatrixView<float> dq, MatrixView<float> dk,
                         MatrixView<float> dv) {
   check_shape(shape);
+  CONCLAVE_CHECK(shape.chunk == 0, "attention in chunks has no backward pass");
   check_segments(segments, q.rows);
   for (const auto& m : {q, out, d_out, MatrixView<const float>(dq)}) {
     check_cols(m, shape.n_heads, shape);
@@ -179,6 +225,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
   }
   const int shared = shape.n_heads / shape.n_kv_heads;
   const std::int64_t heads = shape.n_kv_heads;
+  const BackwardKernel backward(shape);
   const auto body = [&](std::int64_t task, float* scratch) {
     const AttentionSegment& s = segments[static_cast<std::size_t>(task / heads)];
     const std::int64_t head = task % heads;
@@ -205,10 +252,10 @@ void attention_backward(Context& context, const AttentionShape& shape,
     a.head_dim = shape.head_dim;
     a.window = shape.window;
     a.scale = shape.scale;
-    kernel().backward(a, scratch);
+    backward(a, scratch);
   };
   run_tasks(context, static_cast<std::int64_t>(segments.size()) * heads,
-            kernel().backward_scratch(longest, shared, shape.head_dim), body);
+            backward.scratch(longest, shared, shape.head_dim), body);
 }
 
 }  // namespace conclave::ops

@@ -43,6 +43,62 @@ const char* role_name(Role role) {
       return "final norm";
     case Role::kHead:
       return "output head";
+    case Role::kAttnNormBias:
+      return "attention norm bias";
+    case Role::kQueryBias:
+      return "query bias";
+    case Role::kKeyBias:
+      return "key bias";
+    case Role::kValueBias:
+      return "value bias";
+    case Role::kAttnOutBias:
+      return "attention output bias";
+    case Role::kQueryNorm:
+      return "query norm";
+    case Role::kKeyNorm:
+      return "key norm";
+    case Role::kSinks:
+      return "attention sinks";
+    case Role::kFfnNormBias:
+      return "ffn norm bias";
+    case Role::kRouterBias:
+      return "router bias";
+    case Role::kExpertGateBias:
+      return "w_gate bias";
+    case Role::kExpertUpBias:
+      return "w_up bias";
+    case Role::kExpertDownBias:
+      return "w_down bias";
+    case Role::kSharedGateBias:
+      return "shared w_gate bias";
+    case Role::kSharedUpBias:
+      return "shared w_up bias";
+    case Role::kSharedDownBias:
+      return "shared w_down bias";
+    case Role::kSharedExpertGate:
+      return "gate of the shared expert";
+    case Role::kFinalNormBias:
+      return "final norm bias";
+    case Role::kHeadBias:
+      return "output head bias";
+    case Role::kQueryDown:
+      return "query down";
+    case Role::kQueryDownBias:
+      return "query down bias";
+    case Role::kKvDownBias:
+      return "key/value down bias";
+    case Role::kQueryDownNorm:
+      return "query latent norm";
+    case Role::kQueryUp:
+      return "query up";
+    case Role::kKvDown:
+      return "key/value down";
+    case Role::kKvDownNorm:
+      return "key/value latent norm";
+    case Role::kKeyUp:
+      return "key up";
+    case Role::kValueUp:
+      return "value up";
   }
   return "weight";
 }
@@ -55,7 +111,8 @@ std::int64_t columns(const Shape& shape) { return shape[shape.rank() - 1]; }
 std::string describe(const ParamId& id) {
   std::string text;
   if (id.layer >= 0) text += fmt::format("layer {}, ", id.layer);
-  if (id.expert >= 0) text += fmt::format("expert {}, ", id.expert);
+  const bool head = id.role == Role::kKeyUp || id.role == Role::kValueUp;
+  if (id.expert >= 0) text += fmt::format("{} {}, ", head ? "head" : "expert", id.expert);
   return text + role_name(id.role);
 }
 
@@ -89,6 +146,10 @@ MatrixView<float> ParameterSet::value(int index, int n_parts) const {
 }
 MatrixView<float> ParameterSet::gradient(int index, int n_parts) const {
   return view(gradients_, index, n_parts);
+}
+
+void WeightSource::read_blocks(const ParamSpec& spec, std::span<std::byte>) {
+  CONCLAVE_CHECK(false, "{}: its source offers no blocks", describe(spec.id));
 }
 
 }  // namespace conclave

@@ -1,7 +1,7 @@
 // Causal attention of the query heads that share one key/value head, over a cache of keys and
 // values (Vaswani et al. 2017, eq. 1; grouped queries after Ainslie et al. 2023):
 //
-//   s_ij = scale * <q_i, k_j>  for j <= i (and i - j < window where window > 0)
+//   s_ij = scale * <q_i, k_j>  for j <= i (and i - j < window where window > 0; and j >= first_key)
 //   o_i  = sum_j p_ij v_j,  p_ij = exp(s_ij - lse_i),  lse_i = log(sum_j exp(s_ij))
 // and backwards, with delta_i = <do_i, o_i> (Dao et al. 2022, algorithm 4):
 //   dv_j = sum_i p_ij do_i;   ds_ij = p_ij (<do_i, v_j> - delta_i)
@@ -42,6 +42,7 @@ struct AttentionForwardOf {
   int n_heads = 0;                  // R
   int head_dim = 0;                 // Q
   int window = 0;                   // 0: none
+  std::int64_t first_key = 0;       // keys before it are not seen
   Real scale = 0;
 };
 using AttentionForward = AttentionForwardOf<float>;
@@ -73,6 +74,8 @@ struct AttentionBackwardOf {
 };
 using AttentionBackward = AttentionBackwardOf<float>;
 
+struct MatmulKernels;
+
 struct AttentionKernel {
   sys::Isa isa;
   // Rows (token, head) that one call of `forward` works on best: they share every load of a key.
@@ -82,6 +85,12 @@ struct AttentionKernel {
   void (*forward)(const AttentionForward&, float* scratch) noexcept;
   std::int64_t (*backward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
   void (*backward)(const AttentionBackward&, float* scratch) noexcept;
+  // The backward pass over matrix product kernels: `scores` is one for f32, `products` makes the
+  // other four products in its compute type. No window. Null where there is none.
+  std::int64_t (*products_scratch)(std::int64_t n_tokens, int head_dim, const MatmulKernels& scores,
+                                   const MatmulKernels& products) noexcept = nullptr;
+  void (*backward_products)(const AttentionBackward&, const MatmulKernels& scores,
+                            const MatmulKernels& products, float* scratch) noexcept = nullptr;
 };
 
 std::span<const AttentionKernel> attention_kernels();

@@ -151,7 +151,7 @@ struct AttentionBackwardBody {
     const int last = count - r < kRows ? count - 1 : r + kRows - 1;
     const Index low = (row + r) / a.n_heads;
     const Index high = (row + last) / a.n_heads;
-    const auto seen = Tile::visible(low, high, a.window, block);
+    const auto seen = Tile::visible_together(low, high, a.window, block);
     float* p = s.p + r * kKeys;
     float* ds = s.ds + r * kKeys;
     if (seen.end <= seen.begin) {

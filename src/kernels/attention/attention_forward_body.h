@@ -63,7 +63,8 @@ struct AttentionForwardBody {
     const Index rows = a.n_tokens * a.n_heads;
     begin_rows(a, s, rows);
     const Index last = a.first_position + a.n_tokens - 1;
-    const Index first = a.window > 0 ? a.first_position - a.window + 1 : 0;
+    const Index in_window = a.window > 0 ? a.first_position - a.window + 1 : 0;
+    const Index first = in_window > a.first_key ? in_window : a.first_key;
     for (Index block = first > 0 ? first / kKeys * kKeys : 0; block <= last; block += kKeys) {
       const float* values = block_values(a, s, block, last);
       for (Index row = 0; row < rows; row += kRows) add_block(a, s, row, rows, block, values);
@@ -107,7 +108,7 @@ struct AttentionForwardBody {
     const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
     const Index low = a.first_position + row / a.n_heads;
     const Index high = a.first_position + (row + count - 1) / a.n_heads;
-    const auto seen = Tile::visible(low, high, a.window, block);
+    const auto seen = Tile::visible_together(low, high, a.window, block, a.first_key);
     if (seen.end <= seen.begin) return;
     const int begin = seen.begin / kAttentionKeyBlock * kAttentionKeyBlock;
     const int end = static_cast<int>(Tile::round_up(seen.end, kAttentionKeyBlock));
@@ -130,7 +131,7 @@ struct AttentionForwardBody {
     float block_top[kRows];
     for (int r = 0; r < count; ++r) {
       const Index position = a.first_position + (row + r) / a.n_heads;
-      const auto seen = Tile::visible(position, a.window, block);
+      const auto seen = Tile::visible(position, a.window, block, a.first_key);
       block_top[r] = mask_row(seen, begin, end, s.p + r * kKeys);
     }
     const Vec old_top = V::load_first(s.top + row, count);

@@ -37,7 +37,7 @@ void attention_forward(const AttentionForwardOf<Real>& a, Real*) noexcept {
     const Real* q = a.q + t * a.q_stride + h * a.head_dim;
     Real* out = a.out + t * a.out_stride + h * a.head_dim;
     const std::int64_t last = a.first_position + t;
-    const std::int64_t first = first_visible(last, a.window);
+    const std::int64_t first = std::max(a.first_key, first_visible(last, a.window));
     Real top = -std::numeric_limits<Real>::infinity();
     for (std::int64_t j = first; j <= last; ++j) {
       top = std::max(top, attention_score(q, a.k, a.head_dim, j, a.scale));

@@ -163,8 +163,9 @@ struct AttentionTile {
   struct Range {
     int begin, end;
   };
-  static Range visible(Index position, int window, Index block) {
-    const Index first = window > 0 ? position - window + 1 : 0;
+  static Range visible(Index position, int window, Index block, Index first_key = 0) {
+    const Index in_window = window > 0 ? position - window + 1 : 0;
+    const Index first = in_window > first_key ? in_window : first_key;
     const Index begin = first > block ? first - block : 0;
     const Index end = position + 1 - block;
     return {static_cast<int>(begin < kKeys ? begin : kKeys),
@@ -173,8 +174,9 @@ struct AttentionTile {
                                            : kKeys)};
   }
   // What rows from position `low` to `high` see together.
-  static Range visible(Index low, Index high, int window, Index block) {
-    return {visible(low, window, block).begin, visible(high, window, block).end};
+  static Range visible_together(Index low, Index high, int window, Index block,
+                                Index first_key = 0) {
+    return {visible(low, window, block, first_key).begin, visible(high, window, block).end};
   }
 
   // The rows of a tile are (token, head) pairs, heads fastest. Packs `count` rows from `row` on,
