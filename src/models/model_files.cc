@@ -168,14 +168,19 @@ DType natural_compute(std::string_view stored_type) {
 std::optional<text::Tokenizer> load_tokenizer(const std::string& path) {
   if (is_gguf(path)) {
     const io::GgufSource source(path);
-    if (source.metadata().has(kTokenizerJsonKey)) {
-      return text::Tokenizer::from_json_text(source.metadata().string(kTokenizerJsonKey), path);
+    const io::GgufMetadata& metadata = source.metadata();
+    if (metadata.has(kTokenizerJsonKey)) {  // exact, where the other keys are a translation
+      return text::Tokenizer::from_json_text(metadata.string(kTokenizerJsonKey), path);
     }
-    return {};
+    if (!metadata.has("tokenizer.ggml.tokens")) return {};
+    return with_context(path, [&] { return text::Tokenizer::from_gguf(metadata); });
   }
-  const auto tokenizer = std::filesystem::path(path) / "tokenizer.json";
-  if (std::filesystem::exists(tokenizer)) return text::Tokenizer::load(tokenizer);
-  return {};
+  try {
+    return text::Tokenizer::load(path);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kNotFound) return {};
+    throw;
+  }
 }
 
 namespace {
