@@ -62,7 +62,7 @@ class CheckLayers(unittest.TestCase):
                           "src/base/a.cc:3")
 
     def test_including_a_sibling_is_found(self):
-        self.assert_found({"src/io/a.h": '#include "text/bpe.h"\n'}, "src/io/a.h:1")
+        self.assert_found({"src/train/a.h": '#include "infer/session.h"\n'}, "src/train/a.h:1")
 
     def test_an_include_without_a_declared_dependency_is_found(self):
         self.assert_found({"src/io/a.h": '#include "moe/router.h"\n'}, "src/io/a.h:1")
