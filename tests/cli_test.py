@@ -71,7 +71,8 @@ class Cli(unittest.TestCase):
             done = conclave(word)
             self.assertEqual(done.returncode, 2)
             self.assertIn(answer, done.err)
-        for verb in ("train", "run", "eval", "inspect", "info", "logits", "tokenize", "completion"):
+        for verb in ("train", "run", "eval", "inspect", "info", "logits", "tokenize", "template",
+                     "completion"):
             done = conclave(verb, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertIn("Example", done.out, verb)
