@@ -1,4 +1,4 @@
-#include "kernels/qmatmul/qmatmul_reference.h"
+#include "kernels/qmatmul/qmatmul_list.h"
 
 #include <cmath>
 #include <cstring>
@@ -30,6 +30,38 @@ int sum_of(const std::int8_t* q, int count) {
   int sum = 0;
   for (int i = 0; i < count; ++i) sum += q[i];
   return sum;
+}
+
+void product(const QuantTile& tile) noexcept {
+  const QuantLayout& layout = *quant_layout(tile.type);
+  const QuantLeftLayout left = quant_left_layout(tile.type);
+  const std::int64_t m = tile.rows, k = tile.k;
+  const auto* const q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* const scales = reinterpret_cast<const float*>(tile.left + left.scales_at(m, k));
+  std::byte blocks[256];
+  float w[256];
+  const std::int64_t panel_size = layout.panel_size(k);
+  const int count = layout.block_count;
+  for (std::int64_t n = 0; n < tile.n; ++n) {
+    float sums[kQuantRows] = {};
+    for (std::int64_t b = 0; b < layout.blocks(k); ++b) {
+      unpack_quant_block(layout, tile.right + n / kQuantPanel * panel_size,
+                         static_cast<int>(n % kQuantPanel), k, b, blocks);
+      dequantize(tile.type, blocks, count, w);
+      for (std::int64_t r = 0; r < m; ++r) {
+        float sum = 0;
+        for (int i = 0; i < count; ++i) {
+          const std::int64_t at = b * count + i;
+          sum += w[i] * static_cast<float>(q[(at / 32 * m + r) * 32 + at % 32]);
+        }
+        sums[r] += sum * scales[b * count / left.scale_group * m + r];
+      }
+    }
+    for (std::int64_t r = 0; r < m; ++r) {
+      float& y = tile.y[r * tile.y_stride + n];
+      y = tile.accumulate ? y + sums[r] : sums[r];
+    }
+  }
 }
 
 }  // namespace
@@ -80,36 +112,7 @@ void quantize_left_reference(QuantType type, const float* x, std::int64_t stride
   }
 }
 
-void quant_product_reference(const QuantTile& tile) noexcept {
-  const QuantLayout& layout = *quant_layout(tile.type);
-  const QuantLeftLayout left = quant_left_layout(tile.type);
-  const std::int64_t m = tile.rows, k = tile.k;
-  const auto* const q = reinterpret_cast<const std::int8_t*>(tile.left);
-  const auto* const scales = reinterpret_cast<const float*>(tile.left + left.scales_at(m, k));
-  std::byte blocks[256];
-  float w[256];
-  const std::int64_t panel_size = layout.panel_size(k);
-  const int count = layout.block_count;
-  for (std::int64_t n = 0; n < tile.n; ++n) {
-    float sums[kQuantRows] = {};
-    for (std::int64_t b = 0; b < layout.blocks(k); ++b) {
-      unpack_quant_block(layout, tile.right + n / kQuantPanel * panel_size,
-                         static_cast<int>(n % kQuantPanel), k, b, blocks);
-      dequantize(tile.type, blocks, count, w);
-      for (std::int64_t r = 0; r < m; ++r) {
-        float sum = 0;
-        for (int i = 0; i < count; ++i) {
-          const std::int64_t at = b * count + i;
-          sum += w[i] * static_cast<float>(q[(at / 32 * m + r) * 32 + at % 32]);
-        }
-        sums[r] += sum * scales[b * count / left.scale_group * m + r];
-      }
-    }
-    for (std::int64_t r = 0; r < m; ++r) {
-      float& y = tile.y[r * tile.y_stride + n];
-      y = tile.accumulate ? y + sums[r] : sums[r];
-    }
-  }
-}
+constinit const QuantKernels kQuantReference = {sys::Isa::kReference, quantize_left_reference,
+                                                product};
 
 }  // namespace conclave::kernels

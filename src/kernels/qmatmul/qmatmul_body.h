@@ -1,0 +1,242 @@
+// The body of the quantised products, written once over a vector type V and instantiated by the
+// file of each instruction set. V lives in that file's anonymous namespace, so every instantiation
+// is local to it, and nothing here calls a function of another header.
+//
+// V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
+//   kRows                       rows whose dot products are in registers together
+//   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
+//   shift_right, shift_left     of 16-bit (or wider) elements, by a constant or by count(n)
+//   shift_left_half             of 32-bit elements by 16
+//   table, shuffle              16 bytes looked up by bytes 0..15
+//   bytes, signed_bytes, words  16 x 8 or 16 bits widened to I
+//   dot<wide>(sum, w, x)        += dot products of 4 unsigned bytes w with 4 signed bytes x[0..3],
+//                               the same for all lanes; w may be above 128 only if wide
+//   dot16(sum, w, x)            likewise of 2 + 2 int16
+//   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, set1f, loadf, storef
+//   put(y, v, n), add(y, v, n)  n floats of y = or += v
+#pragma once
+
+#include "kernels/qmatmul/qmatmul_kernels.h"
+
+namespace conclave::kernels {
+namespace {
+
+// Levels of IQ4 types + 128 and of doubled E2M1 + 16 (tensor/quant_blocks.h).
+constexpr std::uint8_t kNonlinear4Levels[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                                129, 141, 153, 166, 181, 197, 217, 241};
+constexpr std::uint8_t kE2M1Levels[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                          16, 15, 14, 13, 12, 10, 8,  4};
+
+}  // namespace
+}  // namespace conclave::kernels
+
+#include "kernels/qmatmul/qmatmul_types.h"
+
+namespace conclave::kernels {
+namespace {
+
+// Sums of the tile being computed, [row][16 columns].
+struct alignas(64) Sums {
+  float of[kQuantRows][kQuantPanel];
+};
+
+// 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
+struct LeftBlock {
+  const std::int8_t* q;       // [m][32]
+  const std::int32_t* start;  // [m], or [m][2] with groups of 16
+  const float* scale;         // [m]
+  const float* scaled_sum;    // [m]
+};
+
+template <class V, class T, int R>
+inline void rows_of_32(const typename V::I* w, typename V::F d, typename V::F min,
+                       const LeftBlock& left, Index r, Sums& sums) {
+  typename V::I dot[R];
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) dot[i] = T::kStart ? V::set1_32(left.start[r + i]) : V::zero();
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      dot[i] = V::template dot<T::kWide>(dot[i], w[j], left.q + (r + i) * 32 + 4 * j);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+    float* sum = sums.of[r + i];
+    auto total = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[r + i]), V::loadf(sum));
+    if constexpr (T::kMin) total = V::fma(min, V::set1f(left.scaled_sum[r + i]), total);
+    V::storef(sum, total);
+  }
+}
+
+template <class V, class T, int R>
+inline void rows_of_group(const typename V::I* w, typename V::F d0, typename V::F d1,
+                          const LeftBlock& left, Index r, Sums& sums) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+  typename V::I dot[kParts][R];
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+    for (int p = 0; p < kParts; ++p) {
+      dot[p][i] = T::kStart ? V::set1_32(left.start[(r + i) * kParts + p]) : V::zero();
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      auto& sum = dot[T::kGroups16 ? j / 4 : 0][i];
+      sum = V::template dot<T::kWide>(sum, w[j], left.q + (r + i) * 32 + 4 * j);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+    float* sum = sums.of[r + i];
+    auto total = V::fma(V::to_float(dot[0][i]), d0, V::loadf(sum));
+    if constexpr (T::kGroups16) total = V::fma(V::to_float(dot[1][i]), d1, total);
+    V::storef(sum, total);
+  }
+}
+
+// body.template operator()<R>(r) for rows 0 .. m - 1 in groups of R <= V::kRows.
+template <class V, class Body>
+inline void for_rows(Index m, const Body& body) {
+  Index r = 0;
+  for (; r + V::kRows <= m; r += V::kRows) body.template operator()<V::kRows>(r);
+  const Index rest = m - r;
+  if constexpr (V::kRows > 1) {
+    if (rest == 1) return body.template operator()<1>(r);
+  }
+  if constexpr (V::kRows > 2) {
+    if (rest == 2) return body.template operator()<2>(r);
+    if (rest == 3) return body.template operator()<3>(r);
+  }
+  if constexpr (V::kRows > 4) {
+    if (rest == 4) return body.template operator()<4>(r);
+    if (rest == 5) return body.template operator()<5>(r);
+    if (rest == 6) return body.template operator()<6>(r);
+    if (rest == 7) return body.template operator()<7>(r);
+  }
+}
+
+template <class V, class T>
+inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
+                        const std::byte* panel, Sums& sums) {
+  const Index m = tile.rows, k = tile.k, blocks = k / 32;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
+  const std::byte* extra = tile.left + layout.sums_at(m, k);
+  const std::byte* tails = panel + blocks * T::kChunk;
+  for (Index b = 0; b < blocks; ++b) {
+    typename V::I w[8];
+    T::numbers(panel + b * T::kChunk, w);
+    const std::byte* tail = tails + b * T::kTail;
+    const auto d = T::scale(tail);
+    auto min = d;
+    if constexpr (T::kMin) min = T::min(tail);
+    const LeftBlock left = {q + b * m * 32, reinterpret_cast<const std::int32_t*>(extra) + b * m,
+                            scale + b * m, reinterpret_cast<const float*>(extra) + b * m};
+    for_rows<V>(m, [&]<int R>(Index r) { rows_of_32<V, T, R>(w, d, min, left, r, sums); });
+  }
+}
+
+template <class V, class T>
+inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
+                         const std::byte* panel, Sums& sums) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+  const Index m = tile.rows, k = tile.k, blocks = k / 256;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
+  const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(m, k));
+  const std::byte* tails = panel + blocks * T::kChunk;
+  Sums part;
+  for (Index b = 0; b < blocks; ++b) {
+    const std::byte* chunk = panel + b * T::kChunk;
+    Super<V> super;
+    T::prepare(chunk, tails + b * T::kTail, super);
+    for (Index r = 0; r < m; ++r) V::storef(part.of[r], V::zerof());
+    for (int g = 0; g < 8; ++g) {
+      typename V::I w[8];
+      T::numbers(chunk, g, w);
+      const Index at = (b * 8 + g) * m;
+      const LeftBlock left = {q + at * 32, extra + at * kParts, nullptr, nullptr};
+      const auto d0 = super.scale[kParts * g], d1 = super.scale[kParts * g + kParts - 1];
+      for_rows<V>(m, [&]<int R>(Index r) { rows_of_group<V, T, R>(w, d0, d1, left, r, part); });
+    }
+    for (Index r = 0; r < m; ++r) {
+      auto total = V::loadf(part.of[r]);
+      if constexpr (T::kMinPairs > 0) {
+        const auto* pairs =
+            reinterpret_cast<const std::int16_t*>(extra) + (b * m + r) * 2 * T::kMinPairs;
+        auto mins = V::zero();
+#pragma GCC unroll 8
+        for (int p = 0; p < T::kMinPairs; ++p) {
+          mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
+        }
+        total = V::fnma(V::to_float(mins), super.d_min, total);
+      }
+      V::storef(sums.of[r], V::fma(total, V::set1f(scale[b * m + r]), V::loadf(sums.of[r])));
+    }
+  }
+}
+
+template <class V, class T, bool kSuper>
+void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index panel_size) {
+  for (Index n = 0; n < tile.n; n += kQuantPanel) {
+    Sums sums;
+    for (Index r = 0; r < tile.rows; ++r) V::storef(sums.of[r], V::zerof());
+    const std::byte* panel = tile.right + n / kQuantPanel * panel_size;
+    if constexpr (kSuper) {
+      panel_of_256<V, T>(tile, layout, panel, sums);
+    } else {
+      panel_of_32<V, T>(tile, layout, panel, sums);
+    }
+    for (Index r = 0; r < tile.rows; ++r) {
+      float* y = tile.y + r * tile.y_stride + n;
+      if (tile.accumulate) {
+        V::add(y, V::loadf(sums.of[r]), tile.n - n);
+      } else {
+        V::put(y, V::loadf(sums.of[r]), tile.n - n);
+      }
+    }
+  }
+}
+
+template <class V>
+void product(const QuantTile& tile) noexcept {
+  const QuantLeftLayout layout = quant_left_layout(tile.type);
+  const Index panel_size = quant_layout(tile.type)->panel_size(tile.k);
+  switch (tile.type) {
+    case QuantType::kQ4_0:
+      return product_of<V, TakeQ4_0<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ4_1:
+      return product_of<V, TakeQ4_1<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ5_0:
+      return product_of<V, TakeQ5_0<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ5_1:
+      return product_of<V, TakeQ5_1<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ8_0:
+      return product_of<V, TakeQ8_0<V>, false>(tile, layout, panel_size);
+    case QuantType::kIQ4_NL:
+      return product_of<V, TakeIQ4_NL<V>, false>(tile, layout, panel_size);
+    case QuantType::kMXFP4:
+      return product_of<V, TakeMXFP4<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ2_K:
+      return product_of<V, TakeQ2_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ3_K:
+      return product_of<V, TakeQ3_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ4_K:
+      return product_of<V, TakeQ4_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ5_K:
+      return product_of<V, TakeQ5_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ6_K:
+      return product_of<V, TakeQ6_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kIQ4_XS:
+      return product_of<V, TakeIQ4_XS<V>, true>(tile, layout, panel_size);
+    default:
+      return;
+  }
+}
+
+}  // namespace
+}  // namespace conclave::kernels
