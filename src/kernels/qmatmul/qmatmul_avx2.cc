@@ -115,6 +115,34 @@ struct Pair256 {
     _mm256_store_ps(p, v.a);
     _mm256_store_ps(p + 8, v.b);
   }
+  static F loadu(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static I magnitude_bits(F v) {
+    return bit_and({_mm256_castps_si256(v.a), _mm256_castps_si256(v.b)}, set1_32(0x7fffffff));
+  }
+  static I max32(I x, I y) { return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)}; }
+  static std::int32_t largest(I v) {
+    const __m256i eights = _mm256_max_epi32(v.a, v.b);
+    __m128i fours =
+        _mm_max_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
+    fours = _mm_max_epi32(fours, _mm_shuffle_epi32(fours, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(fours, _mm_shuffle_epi32(fours, 0xb1)));
+  }
+  static std::int32_t sum(I v) {
+    const __m256i eights = _mm256_add_epi32(v.a, v.b);
+    __m128i fours =
+        _mm_add_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
+    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xb1)));
+  }
+  static I round(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
+  static void store_bytes(std::int8_t* p, I v) {
+    const __m256i halves = _mm256_packs_epi32(v.a, v.b);  // lanes 0-3 8-11 | 4-7 12-15
+    const __m256i order = _mm256_permute4x64_epi64(halves, 0xd8);
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(p),
+        _mm_packs_epi16(_mm256_castsi256_si128(order), _mm256_extracti128_si256(order, 1)));
+  }
+
   static void put(float* y, F v, Index n) {
     if (n >= 16) {
       _mm256_storeu_ps(y, v.a);
@@ -134,7 +162,7 @@ struct Pair256 {
 
 }  // namespace
 
-constinit const QuantKernels kQuantAvx2 = {sys::Isa::kAvx2, quantize_left_reference,
+constinit const QuantKernels kQuantAvx2 = {sys::Isa::kAvx2, quantize_left<Pair256>,
                                            product<Pair256>};
 
 }  // namespace conclave::kernels

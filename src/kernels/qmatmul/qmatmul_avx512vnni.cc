@@ -78,6 +78,16 @@ struct Vnni512 {
   static F loadf(const float* p) { return _mm512_load_ps(p); }
   static void storef(float* p, F v) { _mm512_store_ps(p, v); }
 
+  static F loadu(const float* p) { return _mm512_loadu_ps(p); }
+  static I magnitude_bits(F v) { return bit_and(_mm512_castps_si512(v), set1_32(0x7fffffff)); }
+  static I max32(I a, I b) { return _mm512_max_epi32(a, b); }
+  static std::int32_t largest(I v) { return _mm512_reduce_max_epi32(v); }
+  static std::int32_t sum(I v) { return _mm512_reduce_add_epi32(v); }
+  static I round(F v) { return _mm512_cvtps_epi32(v); }
+  static void store_bytes(std::int8_t* p, I v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  }
+
   static __mmask16 first(Index n) {
     return n >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << n) - 1u);
   }
@@ -89,7 +99,7 @@ struct Vnni512 {
 
 }  // namespace
 
-constinit const QuantKernels kQuantAvx512Vnni = {sys::Isa::kAvx512Vnni, quantize_left_reference,
+constinit const QuantKernels kQuantAvx512Vnni = {sys::Isa::kAvx512Vnni, quantize_left<Vnni512>,
                                                  product<Vnni512>};
 
 }  // namespace conclave::kernels

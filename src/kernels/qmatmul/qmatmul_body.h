@@ -14,6 +14,8 @@
 //   dot16(sum, w, x)            likewise of 2 + 2 int16
 //   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, set1f, loadf, storef
 //   put(y, v, n), add(y, v, n)  n floats of y = or += v
+//   loadu, magnitude_bits (of |x|), max32, largest (of lanes), sum (of lanes)
+//   round (to nearest even), store_bytes (16 x int32 to int8)
 #pragma once
 
 #include "kernels/qmatmul/qmatmul_kernels.h"
@@ -197,6 +199,56 @@ void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index pane
         V::add(y, V::loadf(sums.of[r]), tile.n - n);
       } else {
         V::put(y, V::loadf(sums.of[r]), tile.n - n);
+      }
+    }
+  }
+}
+
+// Scale of `count` numbers (a multiple of 32) and the integers; sums of 16 to sums[count / 16].
+template <class V>
+inline float quantize_group(const float* x, int count, std::int8_t* q, std::int32_t* sums) {
+  constexpr std::int32_t kInfinity = 0x7f800000;
+  auto most = V::zero();
+  for (int i = 0; i < count; i += 16) {
+    most = V::max32(most, V::magnitude_bits(V::loadu(x + i)));
+  }
+  // Magnitudes are ordered as their bits are, infinity and NaN above all others.
+  const std::int32_t bits = V::largest(most);
+  const float largest = __builtin_bit_cast(float, bits);
+  float inverse = bits > 0 && bits < kInfinity ? 127.0f / largest : 0.0f;
+  if (!(inverse <= 3.402823466e38f)) inverse = 0;
+  if (bits >= kInfinity) {
+    for (int i = 0; i < count; i += 16) {
+      V::store_bytes(q + i, V::zero());
+      sums[i / 16] = 0;
+    }
+    return __builtin_nanf("");
+  }
+  for (int i = 0; i < count; i += 16) {
+    const auto v = V::round(V::mul(V::loadu(x + i), V::set1f(inverse)));
+    V::store_bytes(q + i, v);
+    sums[i / 16] = V::sum(v);
+  }
+  return largest / 127.0f;
+}
+
+template <class V>
+void quantize_left(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
+                   std::int64_t k, std::byte* left) noexcept {
+  const QuantLeftLayout layout = quant_left_layout(type);
+  auto* const q = reinterpret_cast<std::int8_t*>(left);
+  auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
+  std::byte* const extra = left + layout.sums_at(m, k);
+  alignas(64) std::int8_t group[256];
+  std::int32_t sums[16];
+  for (Index r = 0; r < m; ++r) {
+    for (Index at = 0, g = 0; at < k; at += layout.scale_group, ++g) {
+      const float scale = quantize_group<V>(x + r * stride + at, layout.scale_group, group, sums);
+      scales[g * m + r] = scale;
+      for (int i = 0; i < layout.scale_group / 32; ++i) {
+        const Index b = (at / 32 + i) * m + r;
+        __builtin_memcpy(q + b * 32, group + 32 * i, 32);
+        put_sums(layout, extra, b, g * m + r, i, sums[2 * i], sums[2 * i + 1], scale);
       }
     }
   }

@@ -82,31 +82,7 @@ void quantize_left_reference(QuantType type, const float* x, std::int64_t stride
         const std::int64_t b = (at + i) / 32;
         std::memcpy(all + (b * m + r) * 32, q + i, 32);
         const int low = sum_of(q + i, 16), high = sum_of(q + i + 16, 16);
-        const std::int64_t part = i / 32;
-        switch (layout.sums) {
-          case QuantSums::kNone:
-            break;
-          case QuantSums::kStart32:
-            reinterpret_cast<std::int32_t*>(sums)[b * m + r] = -layout.offset * (low + high);
-            break;
-          case QuantSums::kStart16:
-            reinterpret_cast<std::int32_t*>(sums)[(b * m + r) * 2] = -layout.offset * low;
-            reinterpret_cast<std::int32_t*>(sums)[(b * m + r) * 2 + 1] = -layout.offset * high;
-            break;
-          case QuantSums::kScaled32:
-            reinterpret_cast<float*>(sums)[b * m + r] = scale * static_cast<float>(low + high);
-            break;
-          case QuantSums::kPairs32:
-            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 8 + part] =
-                static_cast<std::int16_t>(low + high);
-            break;
-          case QuantSums::kPairs16:
-            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 16 + 2 * part] =
-                static_cast<std::int16_t>(low);
-            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 16 + 2 * part + 1] =
-                static_cast<std::int16_t>(high);
-            break;
-        }
+        put_sums(layout, sums, b * m + r, group * m + r, i / 32, low, high, scale);
       }
     }
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/dtype.h"
 #include "base/rng.h"
 #include "kernels/qmatmul/qmatmul_layout.h"
 
