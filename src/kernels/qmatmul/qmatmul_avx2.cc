@@ -17,6 +17,7 @@ struct Pair256 {
   };
   // Two rows: four sums, and the numbers of a group come from the first level cache.
   static constexpr int kRows = 2;
+  static constexpr bool kAnyByte = false;
 
   static const __m256i* at(const void* p) { return static_cast<const __m256i*>(p); }
   static I load(const void* p) {
@@ -34,12 +35,12 @@ struct Pair256 {
   static I bit_or(I x, I y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
   static I bit_xor(I x, I y) { return {_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b)}; }
   static I add32(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
-  static __m128i count(int n) { return _mm_cvtsi32_si128(n); }
+  static I or_and(I x, I y, I z) { return bit_or(x, bit_and(y, z)); }
+  [[gnu::always_inline]] static I bit_to(I v, int from, int to) {
+    return from <= to ? shift_left(v, to - from) : shift_right(v, from - to);
+  }
   static I shift_right(I v, int n) {
     return {_mm256_srli_epi16(v.a, n), _mm256_srli_epi16(v.b, n)};
-  }
-  static I shift_right(I v, __m128i n) {
-    return {_mm256_srl_epi16(v.a, n), _mm256_srl_epi16(v.b, n)};
   }
   static I shift_left(I v, int n) { return {_mm256_slli_epi16(v.a, n), _mm256_slli_epi16(v.b, n)}; }
   static I shift_left_half(I v) { return {_mm256_slli_epi32(v.a, 16), _mm256_slli_epi32(v.b, 16)}; }

@@ -20,6 +20,7 @@ struct Vnni512 {
   // 8 rows x 16 columns: eight sums (twice that with groups of 16) and the eight vectors of
   // numbers leave room for the scales; eight chains hide the four cycles of vpdpbusd.
   static constexpr int kRows = 8;
+  static constexpr bool kAnyByte = true;
 
   static I load(const void* p) { return _mm512_loadu_si512(p); }
   static void store(void* p, I v) { _mm512_storeu_si512(p, v); }
@@ -30,9 +31,11 @@ struct Vnni512 {
   static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
   static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
   static I add32(I a, I b) { return _mm512_add_epi32(a, b); }
-  static __m128i count(int n) { return _mm_cvtsi32_si128(n); }
+  static I or_and(I a, I b, I c) { return _mm512_ternarylogic_epi32(a, b, c, 0xf8); }
+  [[gnu::always_inline]] static I bit_to(I v, int from, int to) {
+    return from <= to ? shift_left(v, to - from) : shift_right(v, from - to);
+  }
   static I shift_right(I v, int n) { return _mm512_srli_epi16(v, static_cast<unsigned>(n)); }
-  static I shift_right(I v, __m128i n) { return _mm512_srl_epi16(v, n); }
   static I shift_left(I v, int n) { return _mm512_slli_epi16(v, static_cast<unsigned>(n)); }
   static I shift_left_half(I v) { return _mm512_slli_epi32(v, 16); }
   static I table(const std::uint8_t* levels) {

@@ -5,7 +5,10 @@
 // V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
 //   kRows                       rows whose dot products are in registers together
 //   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
-//   shift_right, shift_left     of 16-bit (or wider) elements, by a constant or by count(n)
+//   kAnyByte                    dot takes unsigned bytes above 128
+//   shift_right, shift_left     of 16-bit elements
+//   or_and(a, b, c)             a | (b & c)
+//   bit_to(v, from, to)         bit `from` of each byte to bit `to`, others undefined
 //   shift_left_half             of 32-bit elements by 16
 //   table, shuffle              16 bytes looked up by bytes 0..15
 //   bytes, signed_bytes, words  16 x 8 or 16 bits widened to I
@@ -51,9 +54,8 @@ struct LeftBlock {
 };
 
 template <class V, class T, int R>
-inline void rows_of_32(const typename V::I* w, typename V::F d, typename V::F min,
-                       const LeftBlock& left, Index r, Sums& sums) {
-  typename V::I dot[R];
+[[gnu::always_inline]] inline void dots_of_32(const typename V::I* w, const LeftBlock& left,
+                                              Index r, typename V::I* dot) {
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) dot[i] = T::kStart ? V::set1_32(left.start[r + i]) : V::zero();
 #pragma GCC unroll 8
@@ -63,6 +65,14 @@ inline void rows_of_32(const typename V::I* w, typename V::F d, typename V::F mi
       dot[i] = V::template dot<T::kWide>(dot[i], w[j], left.q + (r + i) * 32 + 4 * j);
     }
   }
+}
+
+template <class V, class T, int R>
+[[gnu::always_inline]] inline void rows_of_32(const typename V::I* w, typename V::F d,
+                                              typename V::F min, const LeftBlock& left, Index r,
+                                              Sums& sums) {
+  typename V::I dot[R];
+  dots_of_32<V, T, R>(w, left, r, dot);
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
     float* sum = sums.of[r + i];
@@ -73,10 +83,9 @@ inline void rows_of_32(const typename V::I* w, typename V::F d, typename V::F mi
 }
 
 template <class V, class T, int R>
-inline void rows_of_group(const typename V::I* w, typename V::F d0, typename V::F d1,
-                          const LeftBlock& left, Index r, Sums& sums) {
+[[gnu::always_inline]] inline void dots_of_group(const typename V::I* w, const LeftBlock& left,
+                                                 Index r, typename V::I (*dot)[R]) {
   constexpr int kParts = T::kGroups16 ? 2 : 1;
-  typename V::I dot[kParts][R];
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
     for (int p = 0; p < kParts; ++p) {
@@ -91,6 +100,14 @@ inline void rows_of_group(const typename V::I* w, typename V::F d0, typename V::
       sum = V::template dot<T::kWide>(sum, w[j], left.q + (r + i) * 32 + 4 * j);
     }
   }
+}
+
+template <class V, class T, int R>
+[[gnu::always_inline]] inline void rows_of_group(const typename V::I* w, typename V::F d0,
+                                                 typename V::F d1, const LeftBlock& left, Index r,
+                                                 Sums& sums) {
+  typename V::I dot[T::kGroups16 ? 2 : 1][R];
+  dots_of_group<V, T, R>(w, left, r, dot);
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
     float* sum = sums.of[r + i];
@@ -98,6 +115,22 @@ inline void rows_of_group(const typename V::I* w, typename V::F d0, typename V::
     if constexpr (T::kGroups16) total = V::fma(V::to_float(dot[1][i]), d1, total);
     V::storef(sum, total);
   }
+}
+
+// The scaled sum of a super-block less its minimums; `index` counts the super-blocks of all rows.
+template <class V, class T>
+inline typename V::F less_minimums(typename V::F total, const Super<V>& super,
+                                   const std::int32_t* sums, Index index) {
+  if constexpr (T::kMinPairs > 0) {
+    const auto* pairs = reinterpret_cast<const std::int16_t*>(sums) + index * 2 * T::kMinPairs;
+    auto mins = V::zero();
+#pragma GCC unroll 8
+    for (int p = 0; p < T::kMinPairs; ++p) {
+      mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
+    }
+    total = V::fnma(V::to_float(mins), super.d_min, total);
+  }
+  return total;
 }
 
 // body.template operator()<R>(r) for rows 0 .. m - 1 in groups of R <= V::kRows.
@@ -121,6 +154,20 @@ inline void for_rows(Index m, const Body& body) {
   }
 }
 
+// Asks for the weights that come next, far enough ahead to be there in time and into the second
+// level: the dot products of a block fill the window in which the processor looks ahead, and
+// without this a row alone reads at half of what memory delivers (Zen 4).
+constexpr Index kAhead = 32 << 10;
+template <int kBytes>
+inline void fetch_ahead(const std::byte* at) {
+  const auto address = reinterpret_cast<std::uintptr_t>(at) + kAhead;
+#pragma GCC unroll 8
+  for (int i = 0; i < (kBytes + 63) / 64; ++i) {
+    __builtin_prefetch(reinterpret_cast<const void*>(address + static_cast<std::uintptr_t>(64 * i)),
+                       0, 2);
+  }
+}
+
 template <class V, class T>
 inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
                         const std::byte* panel, Sums& sums) {
@@ -130,6 +177,7 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   const std::byte* extra = tile.left + layout.sums_at(m, k);
   const std::byte* tails = panel + blocks * T::kChunk;
   for (Index b = 0; b < blocks; ++b) {
+    fetch_ahead<T::kChunk>(panel + b * T::kChunk);
     typename V::I w[8];
     T::numbers(panel + b * T::kChunk, w);
     const std::byte* tail = tails + b * T::kTail;
@@ -158,6 +206,7 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
     T::prepare(chunk, tails + b * T::kTail, super);
     for (Index r = 0; r < m; ++r) V::storef(part.of[r], V::zerof());
     for (int g = 0; g < 8; ++g) {
+      fetch_ahead<T::kChunk / 8>(chunk + T::kChunk / 8 * g);
       typename V::I w[8];
       T::numbers(chunk, g, w);
       const Index at = (b * 8 + g) * m;
@@ -166,19 +215,136 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
       for_rows<V>(m, [&]<int R>(Index r) { rows_of_group<V, T, R>(w, d0, d1, left, r, part); });
     }
     for (Index r = 0; r < m; ++r) {
-      auto total = V::loadf(part.of[r]);
-      if constexpr (T::kMinPairs > 0) {
-        const auto* pairs =
-            reinterpret_cast<const std::int16_t*>(extra) + (b * m + r) * 2 * T::kMinPairs;
-        auto mins = V::zero();
-#pragma GCC unroll 8
-        for (int p = 0; p < T::kMinPairs; ++p) {
-          mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
-        }
-        total = V::fnma(V::to_float(mins), super.d_min, total);
-      }
+      const auto total = less_minimums<V, T>(V::loadf(part.of[r]), super, extra, b * m + r);
       V::storef(sums.of[r], V::fma(total, V::set1f(scale[b * m + r]), V::loadf(sums.of[r])));
     }
+  }
+}
+
+// The same for R rows, whose sums stay in registers, and with the eight groups of a super-block
+// spelled out: few rows are bound by taking weights apart.
+template <class V, class T, int R>
+inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                            const std::byte* panel, Sums& sums) {
+  const Index k = tile.k, blocks = k / 32;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
+  const std::byte* extra = tile.left + layout.sums_at(R, k);
+  const auto* start = reinterpret_cast<const std::int32_t*>(extra);
+  const auto* scaled_sum = reinterpret_cast<const float*>(extra);
+  const std::byte* tails = panel + blocks * T::kChunk;
+  typename V::F total[R];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) total[i] = V::zerof();
+  for (Index b = 0; b < blocks; ++b) {
+    fetch_ahead<T::kChunk>(panel + b * T::kChunk);
+    typename V::I w[8];
+    T::numbers(panel + b * T::kChunk, w);
+    const std::byte* tail = tails + b * T::kTail;
+    const auto d = T::scale(tail);
+    const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
+    typename V::I dot[R];
+    dots_of_32<V, T, R>(w, left, 0, dot);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+      total[i] = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[i]), total[i]);
+      if constexpr (T::kMin) {
+        total[i] = V::fma(T::min(tail), V::set1f(left.scaled_sum[i]), total[i]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) V::storef(sums.of[i], total[i]);
+}
+
+template <class V, class T, int R, int G>
+[[gnu::always_inline]] inline void group_of_few(const std::byte* chunk, const std::int8_t* q,
+                                                const std::int32_t* start, const Super<V>& super,
+                                                typename V::F* part) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+  fetch_ahead<T::kChunk / 8>(chunk + T::kChunk / 8 * G);
+  typename V::I w[8];
+  T::numbers(chunk, G, w);
+  const LeftBlock left = {q + G * R * 32, start + G * R * kParts, nullptr, nullptr};
+  typename V::I dot[kParts][R];
+  dots_of_group<V, T, R>(w, left, 0, dot);
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    part[i] = V::fma(V::to_float(dot[0][i]), super.scale[kParts * G], part[i]);
+    if constexpr (T::kGroups16) {
+      part[i] = V::fma(V::to_float(dot[1][i]), super.scale[2 * G + 1], part[i]);
+    }
+  }
+}
+
+template <class V, class T, int R>
+inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                             const std::byte* panel, Sums& sums) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+  const Index k = tile.k, blocks = k / 256;
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
+  const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(R, k));
+  const std::byte* tails = panel + blocks * T::kChunk;
+  typename V::F total[R];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) total[i] = V::zerof();
+  for (Index b = 0; b < blocks; ++b) {
+    const std::byte* chunk = panel + b * T::kChunk;
+    const auto* q = reinterpret_cast<const std::int8_t*>(tile.left) + b * R * 256;
+    const std::int32_t* start = extra + b * 8 * R * kParts;
+    Super<V> super;
+    T::prepare(chunk, tails + b * T::kTail, super);
+    typename V::F part[R];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) part[i] = V::zerof();
+    group_of_few<V, T, R, 0>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 1>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 2>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 3>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 4>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 5>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 6>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 7>(chunk, q, start, super, part);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+      const auto scaled = less_minimums<V, T>(part[i], super, extra, b * R + i);
+      total[i] = V::fma(scaled, V::set1f(scale[b * R + i]), total[i]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) V::storef(sums.of[i], total[i]);
+}
+
+template <class V, class T, bool kSuper, int R>
+inline void panel_of_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                         const std::byte* panel, Sums& sums) {
+  if constexpr (kSuper) {
+    panel_of_256_few<V, T, R>(tile, layout, panel, sums);
+  } else {
+    panel_of_32_few<V, T, R>(tile, layout, panel, sums);
+  }
+}
+
+template <class V, class T, bool kSuper>
+inline void panel_product(const QuantTile& tile, const QuantLeftLayout& layout,
+                          const std::byte* panel, Sums& sums) {
+  switch (tile.rows) {
+    case 1:
+      return panel_of_few<V, T, kSuper, 1>(tile, layout, panel, sums);
+    case 2:
+      return panel_of_few<V, T, kSuper, 2>(tile, layout, panel, sums);
+    case 3:
+      return panel_of_few<V, T, kSuper, 3>(tile, layout, panel, sums);
+    case 4:
+      return panel_of_few<V, T, kSuper, 4>(tile, layout, panel, sums);
+    default:
+      break;
+  }
+  for (Index r = 0; r < tile.rows; ++r) V::storef(sums.of[r], V::zerof());
+  if constexpr (kSuper) {
+    panel_of_256<V, T>(tile, layout, panel, sums);
+  } else {
+    panel_of_32<V, T>(tile, layout, panel, sums);
   }
 }
 
@@ -186,13 +352,7 @@ template <class V, class T, bool kSuper>
 void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index panel_size) {
   for (Index n = 0; n < tile.n; n += kQuantPanel) {
     Sums sums;
-    for (Index r = 0; r < tile.rows; ++r) V::storef(sums.of[r], V::zerof());
-    const std::byte* panel = tile.right + n / kQuantPanel * panel_size;
-    if constexpr (kSuper) {
-      panel_of_256<V, T>(tile, layout, panel, sums);
-    } else {
-      panel_of_32<V, T>(tile, layout, panel, sums);
-    }
+    panel_product<V, T, kSuper>(tile, layout, tile.right + n / kQuantPanel * panel_size, sums);
     for (Index r = 0; r < tile.rows; ++r) {
       float* y = tile.y + r * tile.y_stride + n;
       if (tile.accumulate) {

@@ -13,7 +13,7 @@ using Index = std::int64_t;
 
 // Numbers of four bits: the low halves of four words are numbers 0..15, the high ones 16..31.
 template <class V>
-inline void take_nibbles(const std::byte* words, typename V::I* w) {
+[[gnu::always_inline]] inline void take_nibbles(const std::byte* words, typename V::I* w) {
   const auto low = V::set1_8(0x0f);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
@@ -25,7 +25,7 @@ inline void take_nibbles(const std::byte* words, typename V::I* w) {
 
 // The fifth bit, bit j of each byte of a word for number 4 j + byte.
 template <class V>
-inline void add_fifth_bits(const std::byte* word, typename V::I* w) {
+[[gnu::always_inline]] inline void add_fifth_bits(const std::byte* word, typename V::I* w) {
   const auto bit = V::set1_8(0x10);
   const auto v = V::load(word);
 #pragma GCC unroll 8
@@ -36,7 +36,7 @@ inline void add_fifth_bits(const std::byte* word, typename V::I* w) {
 }
 
 template <class V>
-inline void look_up(const typename V::I table, typename V::I* w) {
+[[gnu::always_inline]] inline void look_up(const typename V::I table, typename V::I* w) {
 #pragma GCC unroll 8
   for (int j = 0; j < 8; ++j) w[j] = V::shuffle(table, w[j]);
 }
@@ -46,7 +46,9 @@ template <class V>
 struct TakeQ4_0 {
   static constexpr int kChunk = 256, kTail = 32;
   static constexpr bool kStart = true, kMin = false, kWide = false;
-  static void numbers(const std::byte* chunk, typename V::I* w) { take_nibbles<V>(chunk, w); }
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
+    take_nibbles<V>(chunk, w);
+  }
   static typename V::F scale(const std::byte* tail) { return V::halves(tail); }
 };
 template <class V>
@@ -58,7 +60,7 @@ struct TakeQ4_1 : TakeQ4_0<V> {
 template <class V>
 struct TakeQ5_0 : TakeQ4_0<V> {
   static constexpr int kChunk = 320;
-  static void numbers(const std::byte* chunk, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
     take_nibbles<V>(chunk + 64, w);
     add_fifth_bits<V>(chunk, w);
   }
@@ -66,13 +68,15 @@ struct TakeQ5_0 : TakeQ4_0<V> {
 template <class V>
 struct TakeQ5_1 : TakeQ4_1<V> {
   static constexpr int kChunk = 320;
-  static void numbers(const std::byte* chunk, typename V::I* w) { TakeQ5_0<V>::numbers(chunk, w); }
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
+    TakeQ5_0<V>::numbers(chunk, w);
+  }
 };
 template <class V>
 struct TakeQ8_0 : TakeQ4_0<V> {
   static constexpr int kChunk = 512;
   static constexpr bool kWide = true;
-  static void numbers(const std::byte* chunk, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
     const auto sign = V::set1_8(-128);  // signed q to unsigned q + 128
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) w[j] = V::bit_xor(V::load(chunk + 64 * j), sign);
@@ -81,7 +85,7 @@ struct TakeQ8_0 : TakeQ4_0<V> {
 template <class V>
 struct TakeIQ4_NL : TakeQ4_0<V> {
   static constexpr bool kWide = true;
-  static void numbers(const std::byte* chunk, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
     take_nibbles<V>(chunk, w);
     look_up<V>(V::table(kNonlinear4Levels), w);
   }
@@ -89,7 +93,7 @@ struct TakeIQ4_NL : TakeQ4_0<V> {
 template <class V>
 struct TakeMXFP4 : TakeQ4_0<V> {
   static constexpr int kTail = 16;
-  static void numbers(const std::byte* chunk, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
     take_nibbles<V>(chunk, w);
     look_up<V>(V::table(kE2M1Levels), w);
   }
@@ -143,15 +147,24 @@ struct TakeQ4_K {
   }
   static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
     scales(chunk + kPlanes, tail, s);
+    if constexpr (V::kAnyByte) {
+      for (int g = 1; g < 8; g += 2) s.scale[g] = V::mul(s.scale[g], V::set1f(0.0625f));
+    }
   }
-  static void numbers(const std::byte* chunk, int g, typename V::I* w) {
+  [[gnu::always_inline]] static void nibbles(const std::byte* words, int g, typename V::I* w) {
     const auto low = V::set1_8(0x0f);
-    const std::byte* words = chunk + g / 2 * 512;
-    const auto shift = V::count(g % 2 * 4);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      w[j] = V::bit_and(V::shift_right(V::load(words + 64 * j), shift), low);
+      w[j] = V::bit_and(V::shift_right(V::load(words + g / 2 * 512 + 64 * j), g % 2 * 4), low);
     }
+  }
+  // Where the dot product takes any byte, odd groups stay in the high halves, sixteen times as
+  // large, and their scale makes up for it: exact, and no shift.
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
+    if constexpr (!V::kAnyByte) return nibbles(chunk, g, w);
+    const auto mask = V::set1_8(g % 2 == 0 ? 0x0f : 0xf0);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) w[j] = V::bit_and(V::load(chunk + g / 2 * 512 + 64 * j), mask);
   }
 };
 template <class V>
@@ -160,14 +173,12 @@ struct TakeQ5_K : TakeQ4_K<V> {
   static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
     TakeQ4_K<V>::scales(chunk + kPlanes, tail, s);
   }
-  static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    TakeQ4_K<V>::numbers(chunk + 512, g, w);
-    const auto bit = V::set1_8(1);
-    const auto shift = V::count(g);
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
+    TakeQ4_K<V>::nibbles(chunk + 512, g, w);
+    const auto bit = V::set1_8(0x10);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      const auto fifth = V::bit_and(V::shift_right(V::load(chunk + 64 * j), shift), bit);
-      w[j] = V::bit_or(w[j], V::shift_left(fifth, 4));
+      w[j] = V::or_and(w[j], V::bit_to(V::load(chunk + 64 * j), g, 4), bit);
     }
   }
 };
@@ -190,12 +201,11 @@ struct TakeQ2_K {
     set_min_pairs<V>(s, min, 8);
     s.d_min = V::halves(tail + 32);
   }
-  static void numbers(const std::byte* chunk, int g, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
     const auto low = V::set1_8(3);
-    const auto shift = V::count(g % 4 * 2);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      w[j] = V::bit_and(V::shift_right(V::load(chunk + g / 4 * 512 + 64 * j), shift), low);
+      w[j] = V::bit_and(V::shift_right(V::load(chunk + g / 4 * 512 + 64 * j), g % 4 * 2), low);
     }
   }
 };
@@ -219,14 +229,12 @@ struct TakeQ3_K {
     V::store(scale + 192, join(V::shift_right(b, 4), V::shift_right(c, 2)));
     set_scales<V, false>(s, V::halves(tail), scale, 16, -32);
   }
-  static void numbers(const std::byte* chunk, int g, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
     TakeQ2_K<V>::numbers(chunk + 512, g, w);
-    const auto bit = V::set1_8(1);
-    const auto shift = V::count(g);
+    const auto bit = V::set1_8(4);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      const auto third = V::bit_and(V::shift_right(V::load(chunk + 64 * j), shift), bit);
-      w[j] = V::bit_or(w[j], V::shift_left(third, 2));
+      w[j] = V::or_and(w[j], V::bit_to(V::load(chunk + 64 * j), g, 2), bit);
     }
   }
 };
@@ -239,16 +247,14 @@ struct TakeQ6_K {
     set_scales<V, true>(s, V::halves(tail), reinterpret_cast<const std::uint8_t*>(chunk + 3072), 16,
                         0);
   }
-  static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    const auto low = V::set1_8(0x0f), two = V::set1_8(3);
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
+    const auto low = V::set1_8(0x0f), two = V::set1_8(0x30);
     const std::byte* lows = chunk + (g / 4 * 16 + g % 2 * 8) * 64;
     const std::byte* highs = chunk + 2048 + g / 4 * 512;
-    const auto low_shift = V::count(g % 4 / 2 * 4), high_shift = V::count(g % 4 * 2);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      const auto high = V::bit_and(V::shift_right(V::load(highs + 64 * j), high_shift), two);
-      w[j] = V::bit_or(V::bit_and(V::shift_right(V::load(lows + 64 * j), low_shift), low),
-                       V::shift_left(high, 4));
+      const auto v = V::bit_and(V::shift_right(V::load(lows + 64 * j), g % 4 / 2 * 4), low);
+      w[j] = V::or_and(v, V::bit_to(V::load(highs + 64 * j), g % 4 * 2, 4), two);
     }
   }
 };
@@ -262,14 +268,14 @@ struct TakeIQ4_XS {
     const auto d = V::halves(tail);
     const auto highs = V::words(tail + 32);
     for (int g = 0; g < 8; ++g) {
-      const auto low = V::bit_and(V::shift_right(V::bytes(lows + g / 2 * 16), V::count(g % 2 * 4)),
-                                  V::set1_32(0x0f));
-      const auto high = V::bit_and(V::shift_right(highs, V::count(2 * g)), V::set1_32(3));
+      const auto low =
+          V::bit_and(V::shift_right(V::bytes(lows + g / 2 * 16), g % 2 * 4), V::set1_32(0x0f));
+      const auto high = V::bit_and(V::shift_right(highs, 2 * g), V::set1_32(3));
       const auto scale = V::add32(V::bit_or(low, V::shift_left(high, 4)), V::set1_32(-32));
       s.scale[g] = V::mul(d, V::to_float(scale));
     }
   }
-  static void numbers(const std::byte* chunk, int g, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
     take_nibbles<V>(chunk + g * 256, w);
     look_up<V>(V::table(kNonlinear4Levels), w);
   }
