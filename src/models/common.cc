@@ -125,6 +125,9 @@ std::optional<io::JsonView> rope_object(const io::JsonView& config, std::string_
   return {};
 }
 
+// GGUF files keep numbers in f32: rounded here too, both forms of a model agree in every bit.
+double single(double x) { return static_cast<double>(static_cast<float>(x)); }
+
 std::vector<double> pair_factors(const io::JsonView& rope, const char* key, int rotary_dim) {
   std::vector<double> factors = rope.numbers(key);
   const auto expected = static_cast<std::size_t>(rotary_dim / 2);
@@ -181,12 +184,12 @@ double yarn_magnitude(double factor, double mscale) {
 
 void parse_rope(const io::JsonView& config, double default_theta, int rotary_dim,
                 nn::TransformerConfig& c) {
-  c.rope.theta = config.number("rope_theta", 1e-3, 1e12, default_theta);
+  c.rope.theta = single(config.number("rope_theta", 1e-3, 1e12, default_theta));
   std::string_view key;
   const std::optional<io::JsonView> found = rope_object(config, key);
   if (!found) return;
   const io::JsonView& rope = *found;
-  c.rope.theta = rope.number("rope_theta", 1e-3, 1e12, c.rope.theta);
+  c.rope.theta = single(rope.number("rope_theta", 1e-3, 1e12, c.rope.theta));
   const std::string type = rope.string("rope_type", rope.string("type", "default"));
   if (type == "default" || type == "dynamic") return;
   nn::RopeScaling& s = c.rope.scaling;
@@ -197,7 +200,7 @@ void parse_rope(const io::JsonView& config, double default_theta, int rotary_dim
   } else if (type == "yarn") {
     parse_yarn(rope, s);
   } else if (type == "llama3") {
-    s.kind = nn::RopeScalingKind::kLlama3;
+    s.kind = nn::RopeScalingKind::kWavelength;
     s.low_freq_factor = rope.number("low_freq_factor", 1e-6, 1e6);
     s.high_freq_factor = rope.number("high_freq_factor", 1e-6, 1e6);
   } else if (type == "longrope" || type == "su") {
@@ -212,6 +215,10 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
   switch (s.kind) {
     case nn::RopeScalingKind::kNone:
       return nullptr;
+    case nn::RopeScalingKind::kFactors:  // no type of the reference library says this
+      fail(ErrorKind::kUnsupported,
+           "the file divides rotary frequencies by factors of its own, which config.json cannot "
+           "say");
     case nn::RopeScalingKind::kLinear:
       return {{"rope_type", "linear"}, {"factor", s.factor}};
     case nn::RopeScalingKind::kYarn:
@@ -222,7 +229,7 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
               {"beta_slow", s.beta_slow},
               {"truncate", s.truncate},
               {"attention_factor", s.magnitude}};
-    case nn::RopeScalingKind::kLlama3:
+    case nn::RopeScalingKind::kWavelength:
       return {{"rope_type", "llama3"},
               {"factor", s.factor},
               {"original_max_position_embeddings", s.original_positions},
@@ -240,8 +247,8 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
   return nullptr;
 }
 
-void parse_layer_types(const io::JsonView& config, int window, bool (*sliding)(int layer),
-                       nn::TransformerConfig& c) {
+void parse_layer_types(const io::JsonView& config, int window,
+                       const std::function<bool(int layer)>& sliding, nn::TransformerConfig& c) {
   std::vector<std::string> types;
   if (config.has("layer_types")) {
     types = config.strings("layer_types");
@@ -320,11 +327,15 @@ nn::TransformerConfig parse_common(const io::JsonView& config, const CommonOptio
   c.n_layers = static_cast<int>(config.integer("num_hidden_layers", 1, 4096));
   c.n_heads = static_cast<int>(config.integer("num_attention_heads", 1, 65536));
   c.n_kv_heads = static_cast<int>(config.integer("num_key_value_heads", 1, 65536, c.n_heads));
+  const int even_share = std::max(2, c.d_model / std::max(1, c.n_heads));
   c.head_dim = static_cast<int>(
-      config.integer("head_dim", 2, 4096, std::max(2, c.d_model / std::max(1, c.n_heads))));
+      config.integer("head_dim", 2, 4096, options.head_dim > 0 ? options.head_dim : even_share));
   c.norm_eps = static_cast<float>(config.number("rms_norm_eps", 1e-20, 1.0, options.norm_eps));
   c.max_positions = config.integer("max_position_embeddings", 1, kMax, 2048);
-  const double part = config.number("partial_rotary_factor", 1e-3, 1.0, 1.0);
+  double part = config.number("partial_rotary_factor", 1e-3, 1.0, options.partial_rotary);
+  if (config.has("rope_parameters")) {
+    part = config.object("rope_parameters").number("partial_rotary_factor", 1e-3, 1.0, part);
+  }
   c.rope.rotary_dim = part == 1.0 ? 0 : static_cast<int>(c.head_dim * part);
   parse_rope(config, options.rope_theta, c.rope.rotary_dim > 0 ? c.rope.rotary_dim : c.head_dim, c);
   if (config.boolean("attention_bias", false)) {
@@ -341,7 +352,7 @@ nn::TransformerConfig parse_common(const io::JsonView& config, const CommonOptio
       for (nn::LayerAttention& layer : c.attention_L) layer.window = window;
     }
   }
-  c.tie_embeddings = config.boolean("tie_word_embeddings", false);
+  c.tie_embeddings = config.boolean("tie_word_embeddings", options.tie_embeddings);
   c.bos_id = token_id(config, "bos_token_id");
   c.eos_id = token_id(config, "eos_token_id");
   c.pad_id = token_id(config, "pad_token_id");

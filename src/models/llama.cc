@@ -1,6 +1,7 @@
 #include "models/llama.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -54,6 +55,10 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const Sto
   return TensorPlace::whole(tensor_name(spec.id), spec);
 }
 
+const GgufForm kGguf = {.arch = "llama", .pairs = true, .accepts = [](const GgufKeys& keys) {
+                          return keys.integer("expert_count", 0, moe::kMaxExperts, 0) == 0;
+                        }};
+
 }  // namespace
 
 const Architecture kLlama = {"llama",
@@ -62,6 +67,8 @@ const Architecture kLlama = {"llama",
                              parse,
                              write,
                              can_express,
-                             place};
+                             place,
+                             nullptr,
+                             &kGguf};
 
 }  // namespace conclave::models

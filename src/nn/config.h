@@ -15,10 +15,11 @@ namespace conclave::nn {
 // formulas are in nn/rope.cc.
 enum class RopeScalingKind : std::uint8_t {
   kNone,
-  kLinear,    // positions divided by `factor`
-  kYarn,      // Peng et al. 2023, section 3
-  kLlama3,    // Llama 3.1: low frequencies divided by `factor`
-  kLongRope,  // Ding et al. 2024: a divisor for every pair, for short and for long sequences
+  kLinear,      // positions divided by `factor`
+  kYarn,        // Peng et al. 2023, section 3
+  kWavelength,  // pairs of long wavelengths divided by `factor` ("llama3" in config.json)
+  kLongRope,    // Ding et al. 2024: a divisor for every pair, for short and for long sequences
+  kFactors,     // a divisor for every pair, `short_factors`
 };
 
 struct RopeScaling {
@@ -27,7 +28,7 @@ struct RopeScaling {
   std::int64_t original_positions = 0;               // the context before stretching
   double beta_fast = 32, beta_slow = 1;              // kYarn
   bool truncate = true;                              // kYarn: whole pairs limit the ramp
-  double low_freq_factor = 1, high_freq_factor = 4;  // kLlama3
+  double low_freq_factor = 1, high_freq_factor = 4;  // kWavelength
   std::vector<double> short_factors, long_factors;   // kLongRope, rotary_dim / 2 each
   // Multiply cosines and sines: of sequences up to original_positions, and of longer ones
   // (kLongRope; the others use the first alone).
@@ -37,6 +38,9 @@ struct RopeScaling {
 struct RopeConfig {
   double theta = 10000.0;  // angle of pair i at position p: p * theta^(-2i / rotary_dim)
   int rotary_dim = 0;      // elements of a head that rotate; even; 0: all of them
+  // Files store the rotary elements of a head as neighbouring pairs (2i, 2i + 1). Only models/
+  // looks at this: in memory the pairs are always (i, i + rotary_dim / 2).
+  bool stored_in_pairs = false;
   RopeScaling scaling;
 };
 
@@ -74,7 +78,7 @@ struct LayerAttention {
 };
 
 struct AttentionConfig {
-  bool qkv_bias = false;
+  bool qkv_bias = false;  // latent attention: of the maps to the latents
   bool out_bias = false;
   QkNorm qk_norm = QkNorm::kNone;
   bool norm_after_rope = false;

@@ -95,12 +95,18 @@ void Transformer::declare_latent_attention(int layer) {
   LatentWeights& weights = block.latent;
   if (latent.q_rank > 0) {
     place(weights.query_down, add(Role::kQueryDown, {latent.q_rank, D}, layer), 1);
+    if (config_.attention.qkv_bias) {
+      place(weights.query_bias, add(Role::kQueryDownBias, {latent.q_rank}, layer));
+    }
     place(weights.query_norm, add(Role::kQueryDownNorm, {latent.q_rank}, layer));
     place(block.qkv, add(Role::kQueryUp, {H * Q, latent.q_rank}, layer), 1);
   } else {
     place(block.qkv, add(Role::kQuery, {H * Q, D}, layer), 1);
   }
   place(weights.kv_down, add(Role::kKvDown, {latent.kv_rank + latent.rope_dim, D}, layer), 1);
+  if (config_.attention.qkv_bias) {
+    place(weights.kv_bias, add(Role::kKvDownBias, {latent.kv_rank + latent.rope_dim}, layer));
+  }
   place(weights.kv_norm, add(Role::kKvDownNorm, {latent.kv_rank}, layer));
   weights.key_up.resize(static_cast<std::size_t>(H));
   weights.value_up.resize(static_cast<std::size_t>(H));

@@ -55,7 +55,7 @@ void Transformer::load_for_inference(ops::Context& context, WeightSource& source
   }
   FloatMatrix staging;
   for (const LinearPlace& l : linears_) load_linear(context, source, compute, l, staging);
-  if (!is_quantised(source, specs()[0])) {
+  if (compute == DType::kF32 || !is_quantised(source, specs()[0])) {
     embedding_ = keep(0);
   } else if (config_.tie_embeddings) {
     quantised_embedding_ = &head_.forward;
@@ -71,7 +71,9 @@ void Transformer::load_linear(ops::Context& context, WeightSource& source, DType
   const auto parts = std::span(specs()).subspan(static_cast<std::size_t>(l.first),
                                                 static_cast<std::size_t>(l.n_parts));
   const auto quantised = [&](const ParamSpec& spec) { return is_quantised(source, spec); };
-  if (!l.full_precision && std::ranges::all_of(parts, quantised)) {
+  // In f32 everything is as exact as the stored numbers: blocks are decoded.
+  const bool as_blocks = !l.full_precision && compute != DType::kF32;
+  if (as_blocks && std::ranges::all_of(parts, quantised)) {
     load_blocks(context, source, parts, l.linear->forward);
     return;
   }

@@ -83,6 +83,10 @@ const char* role_name(Role role) {
       return "output head bias";
     case Role::kQueryDown:
       return "query down";
+    case Role::kQueryDownBias:
+      return "query down bias";
+    case Role::kKvDownBias:
+      return "key/value down bias";
     case Role::kQueryDownNorm:
       return "query latent norm";
     case Role::kQueryUp:

@@ -59,9 +59,11 @@ enum class Role : std::uint8_t {
 
   // Latent attention; R the latent's width, Qr the rotary part of a head, Qn the rest, first Qr.
   kQueryDown,      // [Rq, D]
+  kQueryDownBias,  // [Rq]
   kQueryDownNorm,  // [Rq]
   kQueryUp,        // [H*(Qr + Qn), Rq]
   kKvDown,         // [R + Qr, D]: the latent, then the rotary key
+  kKvDownBias,     // [R + Qr]
   kKvDownNorm,     // [R]
   kKeyUp,          // [R, Qn], one a head (`expert` counts heads): from a query to the latent
   kValueUp,        // [Qv, R], one a head: from the latent to the head's value
