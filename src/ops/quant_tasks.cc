@@ -147,18 +147,16 @@ void multiply_quant_groups(Context& context, const QuantKernels& kernel, MatrixV
   });
 }
 
-void pack_quant_rows(Context& context, const BlockRows& rows, std::int64_t k, std::byte* panels) {
+void pack_quant_panels(const BlockRows& rows, std::int64_t k, std::int64_t begin, std::int64_t end,
+                       std::byte* panels) {
   const QuantLayout& layout = *kernels::quant_layout(rows.type);
   const std::int64_t row_bytes = quant_bytes(rows.type, k);
-  context.pool.parallel_for(
-      QuantLayout::panels(rows.n), 1, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t p = begin; p < end; ++p) {
-          const std::int64_t row = p * kQuantPanel;
-          kernels::pack_quant_panel(layout, rows.bytes.data() + row * row_bytes, row_bytes,
-                                    std::min<std::int64_t>(kQuantPanel, rows.n - row), k,
-                                    panels + p * layout.panel_size(k));
-        }
-      });
+  for (std::int64_t p = begin; p < end; ++p) {
+    const std::int64_t row = p * kQuantPanel;
+    kernels::pack_quant_panel(layout, rows.bytes.data() + row * row_bytes, row_bytes,
+                              std::min<std::int64_t>(kQuantPanel, rows.n - row), k,
+                              panels + p * layout.panel_size(k));
+  }
 }
 
 void decode_quant_row(const PackedMatrix::QuantPart& part, std::int64_t i, std::int64_t k,
