@@ -131,7 +131,7 @@ std::vector<std::pair<std::string, std::int32_t>> reserved_tokens(const Tiktoken
       tokens.emplace_back(fmt::format("<|reserved_token_{}|>", i), i);
     }
   } else if (kind.name == "o200k_harmony") {
-    for (std::int32_t i = 200000; i < 201088; ++i) {
+    for (std::int32_t i = 200000; i < 201088 && n == 199998; ++i) {
       tokens.emplace_back(i == 200018 ? "<|endofprompt|>" : fmt::format("<|reserved_{}|>", i), i);
     }
   }

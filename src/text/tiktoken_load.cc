@@ -20,6 +20,9 @@
 namespace conclave::text {
 namespace {
 
+// Ids that published vocabularies keep for special tokens: 1090 at most.
+constexpr std::int64_t kMostSpecial = 4096;
+
 struct RankedToken {
   std::string bytes;
   std::int64_t rank = 0;
@@ -137,7 +140,10 @@ std::vector<AddedToken> special_tokens(const TiktokenOptions& options, const Fol
   }
   if (kind == nullptr) return tokens;
   if (folder.added.empty() && options.special_tokens.empty()) {
-    for (const auto& [content, id] : kind->special) add(content, id);
+    for (const auto& [content, id] : kind->special) {
+      // A file of another size is another vocabulary, cut in the same way.
+      if (id >= ranks && id < ranks + kMostSpecial) add(content, id);
+    }
   }
   for (const auto& [content, id] : reserved_tokens(*kind, ranks)) add(content, id);
   return tokens;
