@@ -16,7 +16,7 @@ import sys
 # The order of the layers: a folder may include itself and the groups before its own. Folders in
 # one group are siblings and never include each other.
 ORDER = [
-    ["base"], ["sys"], ["tensor"], ["kernels"], ["ops"], ["moe"], ["nn"], ["io", "text"], ["models"],
+    ["base"], ["sys"], ["tensor"], ["kernels"], ["ops"], ["moe"], ["nn"], ["io"], ["text"], ["models"],
     ["train", "infer", "quant", "edit", "inspect"], ["serve"], ["api", "cli"],
 ]
 RANK = {layer: rank for rank, group in enumerate(ORDER) for layer in group}

@@ -62,7 +62,7 @@ class CheckLayers(unittest.TestCase):
                           "src/base/a.cc:3")
 
     def test_including_a_sibling_is_found(self):
-        self.assert_found({"src/io/a.h": '#include "text/bpe.h"\n'}, "src/io/a.h:1")
+        self.assert_found({"src/train/a.h": '#include "infer/session.h"\n'}, "src/train/a.h:1")
 
     def test_an_include_without_a_declared_dependency_is_found(self):
         self.assert_found({"src/io/a.h": '#include "moe/router.h"\n'}, "src/io/a.h:1")
@@ -145,6 +145,32 @@ class CheckIsa(unittest.TestCase):
         status, output = self.check("namespace avx2 { inline int other(int x) { return x * x; } }\n"
                                     "int kernel(int x) { return avx2::other(x); }\n")
         self.assertEqual(status, 1, output)
+
+
+class Demo(unittest.TestCase):
+    def test_only_the_domains_of_the_collection_are_used(self):
+        """demo.sh in a tree of its own, with a collection, files of an older one, and a program that
+        writes down what it is asked to do."""
+        with tempfile.TemporaryDirectory() as root:
+            with open(os.path.join(SCRIPTS, "demo.sh"), encoding="utf-8") as script:
+                write(root, "scripts/demo.sh", script.read())
+            write(root, "scripts/collect_corpus.py", "#!/bin/sh\n")
+            write(root, "conclave", '#!/bin/sh\necho "$@" >> asked\n')
+            for name in ("scripts/demo.sh", "scripts/collect_corpus.py", "conclave"):
+                os.chmod(os.path.join(root, name), 0o755)
+            write(root, "demo/corpus/corpus.json", json.dumps({"domains": [{"name": "french"}, {"name": "c"}]}))
+            for name in ("french", "c", "stale"):
+                for part in ("train", "heldout"):
+                    write(root, f"demo/corpus/{name}.{part}.txt", "x")
+            done = subprocess.run(["scripts/demo.sh"], cwd=root, capture_output=True, text=True,
+                                  env={**os.environ, "CONCLAVE": "./conclave", "DEMO_OUT": "demo"})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(os.path.join(root, "asked"), encoding="utf-8") as asked:
+                train, inspect = asked.read().splitlines()
+            self.assertIn("--data french=demo/corpus/french.train.txt", train)
+            self.assertIn("--heldout c=demo/corpus/c.heldout.txt", train)
+            self.assertIn("--data c=demo/corpus/c.heldout.txt", inspect)
+            self.assertNotIn("stale", train + inspect)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ int run(int argc, char** argv) {
   cli::add_info(app);
   cli::add_logits(app);
   cli::add_tokenize(app);
+  cli::add_chat(app);
   cli::add_template(app);
   cli::add_convert(app);
   cli::add_quantize(app);

@@ -1,6 +1,7 @@
 // conclave run: a prompt, a continuation, streamed.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -16,17 +17,46 @@ namespace {
 
 struct Options {
   std::string model, prompt;
+  std::vector<std::string> logit_bias;
   infer::GenerateOptions generate;
   bool json = false, stats = false;
   MachineOptions machine;
 };
+
+// "ID=VALUE".
+void parse_logit_bias(Options& options) {
+  for (const std::string& text : options.logit_bias) {
+    int id = 0, used = 0;
+    double value = 0;
+    const bool read = std::sscanf(text.c_str(), "%d=%lf%n", &id, &value, &used) == 2;
+    if (!read || static_cast<std::size_t>(used) != text.size() || id < 0 || !std::isfinite(value)) {
+      fail(ErrorKind::kInvalidArgument, "--logit-bias '{}': expected ID=VALUE", text);
+    }
+    options.generate.sampling.logit_bias[id] = value;
+  }
+}
+
+nlohmann::json logprobs_json(const infer::Generation& g, const text::Tokenizer& tokenizer) {
+  const auto entry = [&](const infer::TokenLogprob& t) {
+    return nlohmann::json{
+        {"id", t.id}, {"token", std::string(tokenizer.token_bytes(t.id))}, {"logprob", t.logprob}};
+  };
+  nlohmann::json list = nlohmann::json::array();
+  for (const infer::Logprobs& token : g.logprobs) {
+    nlohmann::json item = entry(token.chosen);
+    item["top"] = nlohmann::json::array();
+    for (const infer::TokenLogprob& other : token.top) item["top"].push_back(entry(other));
+    list.push_back(std::move(item));
+  }
+  return list;
+}
 
 nlohmann::json to_json(const Options& options, const infer::Generation& g,
                        infer::Session& session) {
   const auto rate = [](double n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
   nlohmann::json routing =
       nlohmann::json::parse(moe::statistics_json(session.routing(), /*with_coactivation=*/false));
-  return {
+  nlohmann::json json = {
       {"prompt", options.prompt},
       {"text", g.text},
       {"ids", g.ids},
@@ -36,12 +66,15 @@ nlohmann::json to_json(const Options& options, const infer::Generation& g,
       {"prefill_tokens_per_second", rate(static_cast<double>(g.prompt_tokens), g.prefill_seconds)},
       {"decode_tokens_per_second", rate(static_cast<double>(g.ids.size()), g.decode_seconds)},
       {"routing", routing}};
+  if (options.generate.logprobs >= 0) json["logprobs"] = logprobs_json(g, session.tokenizer());
+  return json;
 }
 
 void run_model(Options& options) {
   if (options.prompt == "-") {
     options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   }
+  parse_logit_bias(options);
   const sys::InterruptGuard guard;
   ops::Context context(options.machine.thread_count());
   infer::Session session(context, options.model, options.machine.compute(options.model));
@@ -89,10 +122,17 @@ void add_run(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--min-p", s.min_p, "drop tokens below this share of the best")
       ->capture_default_str();
+  command->add_option("--typical-p", s.typical_p, "keep the most typical tokens of this mass")
+      ->capture_default_str();
   command->add_option("--repeat-penalty", s.repeat_penalty, "above 1 avoids repetition")
       ->capture_default_str();
   command->add_option("--presence-penalty", s.presence_penalty, "subtracted from seen tokens");
   command->add_option("--frequency-penalty", s.frequency_penalty, "subtracted each time seen");
+  command->add_option("--logit-bias", o->logit_bias, "ID=VALUE added to a token's logit, repeated");
+  command
+      ->add_option("--logprobs", o->generate.logprobs,
+                   "with --json: log-probabilities of each token and of this many best ones")
+      ->check(CLI::Range(0, 1000));
   command->add_option("--seed", s.seed, "of the random choices")->capture_default_str();
   command->add_option("--stop", o->generate.stop,
                       "text that ends the answer, taken as it is, repeated");

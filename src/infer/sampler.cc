@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -54,6 +56,33 @@ std::vector<Candidate> candidates_of(std::span<const float> logits_V, const Samp
   return candidates;
 }
 
+// Keeps the tokens whose information is nearest to the entropy, up to a mass (Meister et al. 2022,
+// "Locally Typical Sampling", section 4).
+void keep_typical(std::vector<Candidate>& candidates, std::vector<double>& p, double mass) {
+  double sum = 0, entropy = 0;
+  for (const double value : p) sum += value;
+  for (const double value : p) {
+    if (value > 0) entropy -= value / sum * std::log(value / sum);
+  }
+  std::vector<std::size_t> order(p.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto distance = [&](std::size_t i) { return std::abs(-std::log(p[i] / sum) - entropy); };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return distance(a) < distance(b); });
+  std::size_t n = 0;
+  for (double reached = 0; n < order.size() && (n == 0 || reached < mass); ++n) {
+    reached += p[order[n]] / sum;
+  }
+  order.resize(n);
+  std::sort(order.begin(), order.end());
+  for (std::size_t i = 0; i < n; ++i) {
+    candidates[i] = candidates[order[i]];
+    p[i] = p[order[i]];
+  }
+  candidates.resize(n);
+  p.resize(n);
+}
+
 // Keeps the candidates, sorted, that top-k, top-p and min-p leave, with their probabilities.
 std::vector<double> filter(std::vector<Candidate>& candidates, const SamplingOptions& o) {
   const bool cut = o.top_k > 0 && static_cast<std::size_t>(o.top_k) < candidates.size();
@@ -74,6 +103,7 @@ std::vector<double> filter(std::vector<Candidate>& candidates, const SamplingOpt
   while (n < keep && (n == 0 || (mass < o.top_p && p[n] >= o.min_p))) mass += p[n++] / sum;
   p.resize(n);
   candidates.resize(n);
+  if (o.typical_p < 1) keep_typical(candidates, p, o.typical_p);
   return p;
 }
 
@@ -89,6 +119,7 @@ void validate(const SamplingOptions& o) {
   range("top-k", o.top_k, 0, 1 << 30);
   range("top-p", o.top_p, 0, 1);
   range("min-p", o.min_p, 0, 1);
+  range("typical-p", o.typical_p, 0, 1);
   range("repeat-penalty", o.repeat_penalty, 1e-3, 1e3);
   range("presence-penalty", o.presence_penalty, -100, 100);
   range("frequency-penalty", o.frequency_penalty, -100, 100);
@@ -111,6 +142,27 @@ std::int32_t sample(std::span<const float> logits_V, const SamplingOptions& opti
     if (target < 0) return candidates[i].id;
   }
   return candidates.back().id;
+}
+
+Logprobs log_probabilities(std::span<const float> logits_V, std::int32_t chosen, int n) {
+  std::vector<Candidate> candidates = candidates_of(logits_V, {});
+  const auto keep = std::min(candidates.size(), static_cast<std::size_t>(std::max(n, 1)));
+  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(keep),
+                    candidates.end(), better);
+  const double best = candidates[0].logit;
+  double sum = 0;
+  for (const Candidate& c : candidates) sum += c.logit == best ? 1.0 : std::exp(c.logit - best);
+  const auto logprob = [&](double logit) {
+    return (logit == best ? 0.0 : logit - best) - std::log(sum);
+  };
+  Logprobs result;
+  const auto value = static_cast<double>(logits_V[static_cast<std::size_t>(chosen)]);
+  result.chosen = {chosen, logprob(value)};
+  for (int i = 0; i < std::min<int>(n, static_cast<int>(keep)); ++i) {
+    const Candidate& c = candidates[static_cast<std::size_t>(i)];
+    result.top.push_back({c.id, logprob(c.logit)});
+  }
+  return result;
 }
 
 }  // namespace conclave::infer

@@ -72,36 +72,73 @@ FloatMatrix Session::logits(std::span<const std::int32_t> ids) {
   return result;
 }
 
-Generation Session::generate(const std::string& prompt, const GenerateOptions& options,
-                             const TextCallback& on_text) {
-  validate(options.sampling);
-  std::vector<std::int32_t> context = tokenizer().encode(prompt);
-  if (context.empty()) {  // the model needs something to go on from
-    const int start = config().bos_id >= 0 ? config().bos_id : std::max(0, config().eos_id);
-    context.push_back(start);
+void Session::keep_context(std::int64_t tokens) {
+  if (tokens < 1 || tokens > config().max_positions) {
+    fail(ErrorKind::kInvalidArgument, "context of {} tokens: expected 1 to {}", tokens,
+         config().max_positions);
   }
-  Generation result;
-  result.prompt_tokens = static_cast<std::int64_t>(context.size());
-  const std::int64_t room = config().max_positions - result.prompt_tokens;
-  if (room < 0) {
-    fail(ErrorKind::kInvalidArgument, "the prompt has {} tokens, but the model's context is {}",
-         result.prompt_tokens, config().max_positions);
-  }
-  const std::int64_t max_tokens = std::min(options.max_tokens, room);
-  const auto cache = model_.transformer->new_cache(result.prompt_tokens + max_tokens);
+  kept_ = model_.transformer->new_cache(tokens);
+  kept_ids_.clear();
+}
 
-  Stopwatch watch;
-  std::int64_t position = 0;
-  const std::int64_t chunk = std::max<std::int64_t>(1, options.prefill_chunk);
-  while (position < result.prompt_tokens) {
-    const std::int64_t n = std::min(chunk, result.prompt_tokens - position);
-    const auto ids = std::span<const std::int32_t>(context).subspan(
-        static_cast<std::size_t>(position), static_cast<std::size_t>(n));
-    forward(*cache, ids, position);
+// How much of a prompt the kept context holds. The last token is always computed: its logits say
+// what comes next.
+std::int64_t Session::reusable(std::span<const std::int32_t> prompt) const {
+  const auto differs =
+      std::mismatch(prompt.begin(), prompt.end(), kept_ids_.begin(), kept_ids_.end());
+  const auto same = static_cast<std::int64_t>(differs.first - prompt.begin());
+  return std::min(same, static_cast<std::int64_t>(prompt.size()) - 1);
+}
+
+void Session::prefill(nn::KvCache& cache, std::span<const std::int32_t> prompt,
+                      std::int64_t position, std::int64_t chunk) {
+  const auto end = static_cast<std::int64_t>(prompt.size());
+  while (position < end) {
+    const std::int64_t n = std::min(chunk, end - position);
+    forward(cache, prompt.subspan(static_cast<std::size_t>(position), static_cast<std::size_t>(n)),
+            position);
     position += n;
   }
+}
+
+Generation Session::generate(const std::string& prompt, const GenerateOptions& options,
+                             const TextCallback& on_text) {
+  std::vector<std::int32_t> ids = tokenizer().encode(prompt);
+  if (ids.empty()) {  // the model needs something to go on from
+    ids.push_back(config().bos_id >= 0 ? config().bos_id : std::max(0, config().eos_id));
+  }
+  return generate(ids, options, on_text);
+}
+
+Generation Session::generate(std::span<const std::int32_t> prompt, const GenerateOptions& options,
+                             const TextCallback& on_text) {
+  validate(options.sampling);
+  if (prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt has no tokens");
+  Generation result;
+  result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
+  const std::int64_t limit = kept_ ? kept_->length_limit() : config().max_positions;
+  const std::int64_t room = limit - result.prompt_tokens;
+  if (room < 0) {
+    fail(ErrorKind::kInvalidArgument, "the prompt has {} tokens, but the {} is {}",
+         result.prompt_tokens, kept_ ? "context that is kept" : "model's context", limit);
+  }
+  const std::int64_t max_tokens = std::min(options.max_tokens, room);
+  std::unique_ptr<nn::KvCache> own;
+  if (kept_ == nullptr) {
+    own = model_.transformer->new_cache(result.prompt_tokens + max_tokens);
+  } else {
+    result.reused_tokens = reusable(prompt);
+  }
+  nn::KvCache& cache = kept_ ? *kept_ : *own;
+  std::vector<std::int32_t> context(prompt.begin(), prompt.end());
+  if (kept_) kept_ids_.assign(prompt.begin(), prompt.begin() + result.reused_tokens);
+
+  Stopwatch watch;
+  prefill(cache, context, result.reused_tokens, std::max<std::int64_t>(1, options.prefill_chunk));
+  if (kept_) kept_ids_ = context;
   result.prefill_seconds = watch.lap();
 
+  std::int64_t position = result.prompt_tokens;
   text::StreamDecoder decoder(tokenizer(), /*skip_special=*/true);
   StopFilter filter(options.stop);
   std::vector<float> logits(static_cast<std::size_t>(config().vocab_size));
@@ -114,11 +151,15 @@ Generation Session::generate(const std::string& prompt, const GenerateOptions& o
     model_.transformer->logits(context_, hidden.rows_range(hidden.rows - 1, 1),
                                MatrixView<float>(logits.data(), 1, config().vocab_size));
     const std::int32_t id = sample(logits, options.sampling, context, result.ids.size());
-    if (id == config().eos_id && !options.ignore_eos) {
+    const bool ends = std::find(end_ids().begin(), end_ids().end(), id) != end_ids().end();
+    if (ends && !options.ignore_eos) {
       result.finish = FinishReason::kStop;
       break;
     }
     result.ids.push_back(id);
+    if (options.logprobs >= 0) {
+      result.logprobs.push_back(log_probabilities(logits, id, options.logprobs));
+    }
     context.push_back(id);
     if (!emit(filter.push(decoder.push(id)))) {
       result.finish = FinishReason::kCancelled;
@@ -129,7 +170,8 @@ Generation Session::generate(const std::string& prompt, const GenerateOptions& o
       break;
     }
     if (static_cast<std::int64_t>(result.ids.size()) == max_tokens) break;
-    forward(*cache, std::span<const std::int32_t>(&context.back(), 1), position++);
+    forward(cache, std::span<const std::int32_t>(&context.back(), 1), position++);
+    if (kept_) kept_ids_.push_back(id);
   }
   if (result.finish != FinishReason::kCancelled) {
     emit(filter.push(decoder.flush()));

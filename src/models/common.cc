@@ -247,8 +247,8 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
   return nullptr;
 }
 
-void parse_layer_types(const io::JsonView& config, int window, bool (*sliding)(int layer),
-                       nn::TransformerConfig& c) {
+void parse_layer_types(const io::JsonView& config, int window,
+                       const std::function<bool(int layer)>& sliding, nn::TransformerConfig& c) {
   std::vector<std::string> types;
   if (config.has("layer_types")) {
     types = config.strings("layer_types");
@@ -327,11 +327,15 @@ nn::TransformerConfig parse_common(const io::JsonView& config, const CommonOptio
   c.n_layers = static_cast<int>(config.integer("num_hidden_layers", 1, 4096));
   c.n_heads = static_cast<int>(config.integer("num_attention_heads", 1, 65536));
   c.n_kv_heads = static_cast<int>(config.integer("num_key_value_heads", 1, 65536, c.n_heads));
+  const int even_share = std::max(2, c.d_model / std::max(1, c.n_heads));
   c.head_dim = static_cast<int>(
-      config.integer("head_dim", 2, 4096, std::max(2, c.d_model / std::max(1, c.n_heads))));
+      config.integer("head_dim", 2, 4096, options.head_dim > 0 ? options.head_dim : even_share));
   c.norm_eps = static_cast<float>(config.number("rms_norm_eps", 1e-20, 1.0, options.norm_eps));
   c.max_positions = config.integer("max_position_embeddings", 1, kMax, 2048);
-  const double part = config.number("partial_rotary_factor", 1e-3, 1.0, 1.0);
+  double part = config.number("partial_rotary_factor", 1e-3, 1.0, options.partial_rotary);
+  if (config.has("rope_parameters")) {
+    part = config.object("rope_parameters").number("partial_rotary_factor", 1e-3, 1.0, part);
+  }
   c.rope.rotary_dim = part == 1.0 ? 0 : static_cast<int>(c.head_dim * part);
   parse_rope(config, options.rope_theta, c.rope.rotary_dim > 0 ? c.rope.rotary_dim : c.head_dim, c);
   if (config.boolean("attention_bias", false)) {
@@ -348,7 +352,7 @@ nn::TransformerConfig parse_common(const io::JsonView& config, const CommonOptio
       for (nn::LayerAttention& layer : c.attention_L) layer.window = window;
     }
   }
-  c.tie_embeddings = config.boolean("tie_word_embeddings", false);
+  c.tie_embeddings = config.boolean("tie_word_embeddings", options.tie_embeddings);
   c.bos_id = token_id(config, "bos_token_id");
   c.eos_id = token_id(config, "eos_token_id");
   c.pad_id = token_id(config, "pad_token_id");

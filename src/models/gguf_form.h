@@ -26,6 +26,10 @@ class GgufKeys {
   int integer(std::string_view name, std::int64_t min, std::int64_t max, std::int64_t absent) const;
   double number(std::string_view name, double min, double max, double absent) const;
   bool boolean(std::string_view name, bool absent) const;
+  // One flag a layer; nothing: the key is absent. Throws where there are fewer than n_layers.
+  std::vector<bool> flags(std::string_view name, int n_layers) const;
+  // A key that is one number, or a list with one a layer.
+  int of_layer(std::string_view name, int layer, std::int64_t min, std::int64_t max) const;
   // A key that is one number, or a list of equal numbers, one a layer.
   int same_in_all_layers(std::string_view name, std::int64_t min, std::int64_t max,
                          std::int64_t absent) const;
@@ -37,8 +41,9 @@ class GgufKeys {
 };
 
 struct GgufForm {
-  const char* arch;    // "general.architecture"
-  bool pairs = false;  // rotary pairs are stored as neighbours (rope type "norm")
+  const char* arch;        // "general.architecture"
+  bool pairs = false;      // rotary pairs are stored as neighbours (rope type "norm")
+  bool fused_qkv = false;  // q, k and v are written as rows of one tensor
   // Whether a file with this arch is of this architecture, where several share the name.
   bool (*accepts)(const GgufKeys& keys) = nullptr;
   // The tensor of a role within its layer ("post_attention_norm.weight") where it is not the usual
@@ -46,11 +51,15 @@ struct GgufForm {
   const char* (*name)(Role role) = nullptr;
   // The router as files that say nothing about it mean it.
   moe::RouterConfig (*router)() = nullptr;
-  // What the usual keys and tensors do not say; called last.
+  // Sets what the usual keys and tensors do not say. Keys of our own, which other programs pass
+  // over, are read afterwards and win.
   void (*read)(const GgufKeys& keys, nn::TransformerConfig& config) = nullptr;
-  // Adds what `read` needs to keys that are there already.
+  // Adds keys that other programs ask for.
   void (*write)(const nn::TransformerConfig& config, io::GgufMetadata& metadata) = nullptr;
 };
+
+// Throws Error(kUnsupported) where an architecture has no GGUF form.
+const GgufForm& gguf_form_of(const std::string& model_type);
 
 // The architecture of a file. Throws Error(kUnsupported) listing the known ones.
 const Architecture& gguf_architecture(const io::GgufSource& source);
@@ -69,6 +78,9 @@ struct GgufConstant {
   std::vector<float> values;
 };
 std::vector<GgufConstant> gguf_constants(const nn::TransformerConfig& config);
+
+// Every other layer, beginning with the first: windows where the file does not list them.
+void alternate_windows(nn::TransformerConfig& config);
 
 // A file's tensors as rows.
 class GgufRows final : public StoredRows {

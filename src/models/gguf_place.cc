@@ -150,7 +150,8 @@ std::vector<std::int32_t> row_order(const ParamSpec& spec, const nn::Transformer
 
 // q, k and v as rows of one tensor.
 std::optional<TensorPlace> in_fused_qkv(const ParamSpec& spec, const nn::TransformerConfig& c,
-                                        const std::string& prefix, const StoredNames& names) {
+                                        const std::string& prefix, const StoredNames& names,
+                                        bool usual) {
   const std::int64_t q = std::int64_t{c.n_heads} * c.head_dim;
   const std::int64_t kv = std::int64_t{c.n_kv_heads} * c.head_dim;
   const Role role = spec.id.role;
@@ -164,7 +165,7 @@ std::optional<TensorPlace> in_fused_qkv(const ParamSpec& spec, const nn::Transfo
     return {};
   }
   const std::string name = prefix + (bias ? "attn_qkv.bias" : "attn_qkv.weight");
-  if (!names.has(name) || c.attention.latent.enabled()) return {};
+  if ((!usual && !names.has(name)) || c.attention.latent.enabled()) return {};
   if (!bias) return TensorPlace::rows(name, {q + 2 * kv, c.d_model}, first);
   TensorPlace place = TensorPlace::rows(name, {q + 2 * kv}, 0);
   place.offset = first;
@@ -215,7 +216,7 @@ TensorPlace expert_place(const ParamSpec& spec, const nn::TransformerConfig& c,
 
 TensorPlace gguf_place(const ParamSpec& spec, const nn::TransformerConfig& c,
                        const StoredNames& names) {
-  const GgufForm& form = *find_architecture(c.architecture).gguf;
+  const GgufForm& form = gguf_form_of(c.architecture);
   const ParamId& id = spec.id;
   const bool dense = id.layer >= 0 && c.ffn_L[static_cast<std::size_t>(id.layer)].dense();
   const char* own = form.name == nullptr ? nullptr : form.name(id.role);
@@ -231,7 +232,8 @@ TensorPlace gguf_place(const ParamSpec& spec, const nn::TransformerConfig& c,
   }
   if (id.role == Role::kSharedExpertGate) {
     place = TensorPlace::rows(std::move(name), {c.d_model}, 0);
-  } else if (auto fused = in_fused_qkv(spec, c, prefix, names); fused && !names.has(name)) {
+  } else if (auto fused = in_fused_qkv(spec, c, prefix, names, form.fused_qkv);
+             fused && !names.has(name)) {
     place = *fused;
   } else {
     place = TensorPlace::whole(std::move(name), spec);

@@ -117,7 +117,9 @@ void read_rope(const GgufKeys& keys, nn::TransformerConfig& c) {
     s.beta_fast = keys.number("rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32);
     s.beta_slow = keys.number("rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1);
     s.truncate = keys.boolean("rope.scaling.yarn_truncate", true);
-    s.magnitude = s.long_magnitude = yarn_magnitude(s.factor) * ratio;
+    s.magnitude =
+        keys.number("rope.scaling.magnitude", 1e-6, 1e6, yarn_magnitude(s.factor) * ratio);
+    s.long_magnitude = s.magnitude;
   } else if (keys.has_tensor("rope_factors_long.weight")) {
     s.kind = nn::RopeScalingKind::kLongRope;
     s.short_factors = factors(keys, "rope_factors_short.weight");
@@ -137,7 +139,7 @@ void read_rope(const GgufKeys& keys, nn::TransformerConfig& c) {
   if (s.kind == nn::RopeScalingKind::kNone) s = {};
 }
 
-moe::RouterConfig read_router(const GgufKeys& keys, const GgufForm& form) {
+moe::RouterConfig read_router(const GgufKeys& keys, const GgufForm& form, int layer) {
   moe::RouterConfig r =
       form.router == nullptr ? moe::default_router_config("softmax_topk") : form.router();
   if (keys.has("expert_gating_func")) {
@@ -155,8 +157,8 @@ moe::RouterConfig read_router(const GgufKeys& keys, const GgufForm& form) {
     }
     if (gating == 3) r.renormalize = true;
   }
-  r.n_experts = keys.integer("expert_count", 2, moe::kMaxExperts);
-  r.k = keys.integer("expert_used_count", 1, moe::kMaxExperts);
+  r.n_experts = keys.of_layer("expert_count", layer, 2, moe::kMaxExperts);
+  r.k = keys.of_layer("expert_used_count", layer, 1, moe::kMaxExperts);
   r.renormalize = keys.boolean("expert_weights_norm", r.renormalize);
   const double scale = keys.number("expert_weights_scale", 0, 1e6, 0);
   if (scale > 0) r.scale = scale;  // 0 stands for "none"
@@ -175,7 +177,7 @@ moe::LayerConfig read_ffn(const GgufKeys& keys, const GgufForm& form, int layer)
     ffn.linear_bias = keys.has_tensor(block(layer, "ffn_up.bias"));
     return ffn;
   }
-  ffn.router = read_router(keys, form);
+  ffn.router = read_router(keys, form, layer);
   const std::string experts = block(layer, "ffn_down_exps.weight");
   const std::string early = block(layer, "ffn_down.0.weight");
   ffn.d_expert = keys.has_tensor(experts) || !keys.has_tensor(early)
@@ -191,7 +193,59 @@ moe::LayerConfig read_ffn(const GgufKeys& keys, const GgufForm& form, int layer)
   return ffn;
 }
 
+// Options that no usual key has: see write_own_keys.
+void read_own_keys(const GgufKeys& keys, nn::TransformerConfig& c) {
+  const auto L = static_cast<std::size_t>(c.n_layers);
+  const std::vector<bool> slides = keys.flags("attention.sliding_window_pattern", c.n_layers);
+  const std::vector<bool> rotates = keys.flags("attention.rope_layers", c.n_layers);
+  const std::vector<bool> chunks = keys.flags("attention.chunked_layers", c.n_layers);
+  if (!slides.empty() || !rotates.empty() || !chunks.empty()) c.attention_L.resize(L);
+  const int window = keys.integer("attention.sliding_window", 0, kMax, 0);
+  const int chunk = keys.integer("attention.chunk_size", 0, kMax, 0);
+  for (std::size_t layer = 0; layer < c.attention_L.size(); ++layer) {
+    if (!slides.empty()) c.attention_L[layer].window = slides[layer] ? window : 0;
+    if (!rotates.empty()) c.attention_L[layer].rope = rotates[layer];
+    if (!chunks.empty()) c.attention_L[layer].chunk = chunks[layer] ? chunk : 0;
+  }
+  nn::AttentionConfig& a = c.attention;
+  a.temperature_scale = keys.number("attention.temperature_scale", 0, 1e6, a.temperature_scale);
+  a.temperature_floor = keys.integer("attention.temperature_length", 0, kMax, a.temperature_floor);
+  if (keys.has("attention.qk_unit_norm")) {
+    a.qk_norm =
+        keys.boolean("attention.qk_unit_norm", false) ? nn::QkNorm::kUnit : nn::QkNorm::kNone;
+  }
+  for (moe::LayerConfig& ffn : c.ffn_L) {
+    moe::RouterConfig& r = ffn.router;
+    if (ffn.dense()) continue;
+    r.norm_power = keys.number("expert_norm_power", 1e-3, 64, r.norm_power);
+    r.norm_min = keys.number("expert_norm_min", 0, 1, r.norm_min);
+    r.group_fill_zero = keys.boolean("expert_group_fill_zero", r.group_fill_zero);
+  }
+}
+
 }  // namespace
+
+void alternate_windows(nn::TransformerConfig& c) {
+  for (std::size_t layer = 1; layer < c.attention_L.size(); layer += 2) {
+    c.attention_L[layer].window = 0;
+  }
+}
+
+std::vector<bool> GgufKeys::flags(std::string_view name, int n_layers) const {
+  const io::GgufValue* value = metadata().find(key(name));
+  if (value == nullptr) return {};
+  const auto* array = std::get_if<io::GgufArray>(value);
+  if (array == nullptr ||
+      (array->item != io::GgufKind::kBool && array->item != io::GgufKind::kU8) ||
+      array->numbers.size() < static_cast<std::size_t>(n_layers)) {
+    metadata().fail_at(key(name), fmt::format("expected a list of {} booleans", n_layers));
+  }
+  std::vector<bool> flags;
+  for (int i = 0; i < n_layers; ++i) {
+    flags.push_back(array->numbers[static_cast<std::size_t>(i)] != std::byte{0});
+  }
+  return flags;
+}
 
 int GgufKeys::integer(std::string_view name, std::int64_t min, std::int64_t max) const {
   return static_cast<int>(metadata().integer(key(name), min, max));
@@ -219,6 +273,16 @@ int GgufKeys::same_in_all_layers(std::string_view name, std::int64_t min, std::i
     metadata().fail_at(key(name), "layers that differ are not supported");
   }
   return static_cast<int>(values[0]);
+}
+
+int GgufKeys::of_layer(std::string_view name, int layer, std::int64_t min, std::int64_t max) const {
+  const std::vector<std::int64_t> values = metadata().integers(key(name), 0, max);
+  const auto at = values.size() == 1 ? 0 : static_cast<std::size_t>(layer);
+  if (at >= values.size() || values[at] < min) {
+    metadata().fail_at(key(name),
+                       fmt::format("layer {} has none, expected {} to {}", layer, min, max));
+  }
+  return static_cast<int>(values[at]);
 }
 
 const Architecture& gguf_architecture(const io::GgufSource& source) {
@@ -258,14 +322,15 @@ nn::TransformerConfig config_from_gguf(const io::GgufSource& source) {
   c.embedding_scale = static_cast<float>(keys.number("embedding_scale", 0, 1e9, 1));
   c.residual_scale = static_cast<float>(keys.number("residual_scale", 0, 1e9, 1));
   // GGUF divides by the scale; 0 stands for "none".
-  const auto divisor = static_cast<float>(keys.number("logit_scale", 0, 1e9, 0));
-  c.logit_scale = divisor > 0 ? 1.0f / divisor : 1.0f;
+  const double divisor = keys.number("logit_scale", 0, 1e9, 0);
+  c.logit_scale = divisor > 0 ? static_cast<float>(1 / divisor) : 1.0f;
   c.head_bias = keys.has_tensor("output.bias");
   c.tie_embeddings = !keys.has_tensor("output.weight");
   c.bos_id = token(keys, "bos");
   c.eos_id = token(keys, "eos");
   c.pad_id = token(keys, "padding");
   if (form.read != nullptr) form.read(keys, c);
+  read_own_keys(keys, c);
   return with_context(source.path(), [&] {
     nn::validate(c);
     return std::move(c);

@@ -18,10 +18,19 @@ class Keys {
   void integer(std::string_view name, std::int64_t value) {
     metadata_.set(key(name), static_cast<std::uint32_t>(value));
   }
+  void integers(std::string_view name, std::span<const std::int32_t> values) {
+    metadata_.set(key(name), io::GgufArray::of(values));
+  }
   void number(std::string_view name, double value) {
     metadata_.set(key(name), static_cast<float>(value));
   }
   void boolean(std::string_view name, bool value) { metadata_.set(key(name), value); }
+  void flags(std::string_view name, const std::vector<bool>& values) {
+    io::GgufArray array;
+    array.item = io::GgufKind::kBool;
+    for (const bool value : values) array.numbers.push_back(value ? std::byte{1} : std::byte{0});
+    metadata_.set(key(name), std::move(array));
+  }
   void string(std::string_view name, std::string value) {
     metadata_.set(key(name), std::move(value));
   }
@@ -76,6 +85,7 @@ void write_rope(const nn::TransformerConfig& c, Keys& keys) {
       keys.number("rope.scaling.yarn_beta_slow", s.beta_slow);
       keys.boolean("rope.scaling.yarn_truncate", s.truncate);
       keys.number("rope.scaling.attn_factor", s.magnitude / yarn_magnitude(s.factor));
+      keys.number("rope.scaling.magnitude", s.magnitude);  // ours: the product without rounding
       break;
     case nn::RopeScalingKind::kLongRope:
       keys.string("rope.scaling.type", "longrope");
@@ -89,6 +99,27 @@ void write_rope(const nn::TransformerConfig& c, Keys& keys) {
       break;
     default:
       break;
+  }
+}
+
+// One number for all layers, or, where they differ, one for each: other programs know only the
+// first.
+void write_expert_counts(const nn::TransformerConfig& c, const moe::LayerConfig& sparse,
+                         Keys& keys) {
+  std::vector<std::int32_t> count_L, used_L;
+  bool equal = true;
+  for (const moe::LayerConfig& ffn : c.ffn_L) {
+    count_L.push_back(ffn.dense() ? 0 : ffn.n_experts());
+    used_L.push_back(ffn.dense() ? 0 : ffn.router.k);
+    equal = equal && (ffn.dense() ||
+                      (ffn.n_experts() == sparse.n_experts() && ffn.router.k == sparse.router.k));
+  }
+  if (equal) {
+    keys.integer("expert_count", sparse.n_experts());
+    keys.integer("expert_used_count", sparse.router.k);
+  } else {
+    keys.integers("expert_count", count_L);
+    keys.integers("expert_used_count", used_L);
   }
 }
 
@@ -107,8 +138,7 @@ void write_experts(const nn::TransformerConfig& c, Keys& keys) {
                dense_width > 0 || sparse == nullptr ? dense_width : sparse->d_expert);
   if (sparse == nullptr) return;
   const moe::RouterConfig& r = sparse->router;
-  keys.integer("expert_count", r.n_experts);
-  keys.integer("expert_used_count", r.k);
+  write_expert_counts(c, *sparse, keys);
   keys.integer("expert_feed_forward_length", sparse->d_expert);
   if (sparse->d_shared > 0) {
     keys.integer("expert_shared_feed_forward_length", sparse->d_shared);
@@ -124,15 +154,39 @@ void write_experts(const nn::TransformerConfig& c, Keys& keys) {
   }
 }
 
-void check_layers(const nn::TransformerConfig& c) {
-  const moe::LayerConfig* sparse = nullptr;
+// Options that no usual key has; other programs pass over them.
+void write_own_keys(const nn::TransformerConfig& c, Keys& keys) {
+  std::vector<bool> slides, rotates, chunks;
+  int chunk = 0;
+  for (const nn::LayerAttention& layer : c.attention_L) {
+    slides.push_back(layer.window > 0);
+    rotates.push_back(layer.rope);
+    chunks.push_back(layer.chunk > 0);
+    chunk = std::max(chunk, layer.chunk);
+  }
+  const auto any = [](const std::vector<bool>& v, bool value) {
+    return std::find(v.begin(), v.end(), value) != v.end();
+  };
+  if (any(slides, true)) keys.flags("attention.sliding_window_pattern", slides);
+  if (any(rotates, false)) keys.flags("attention.rope_layers", rotates);
+  if (any(chunks, true)) {
+    keys.flags("attention.chunked_layers", chunks);
+    keys.integer("attention.chunk_size", chunk);
+  }
+  const nn::AttentionConfig& a = c.attention;
+  if (a.temperature_scale > 0) {
+    keys.number("attention.temperature_scale", a.temperature_scale);
+    keys.integer("attention.temperature_length", a.temperature_floor);
+  }
   for (const moe::LayerConfig& ffn : c.ffn_L) {
     if (ffn.dense()) continue;
-    if (sparse == nullptr) sparse = &ffn;
-    if (ffn.router.n_experts != sparse->router.n_experts || ffn.router.k != sparse->router.k) {
-      fail(ErrorKind::kUnsupported,
-           "GGUF files hold one number of experts for all layers, and this model's layers differ");
+    const moe::RouterConfig& r = ffn.router;
+    if (r.norm_power != 1) keys.number("expert_norm_power", r.norm_power);
+    if (r.norm_min != 0) keys.number("expert_norm_min", r.norm_min);
+    if (r.kind == "sigmoid_bias" || r.n_groups > 1) {
+      keys.boolean("expert_group_fill_zero", r.group_fill_zero);
     }
+    break;
   }
 }
 
@@ -162,15 +216,19 @@ std::vector<float> wavelength_factors(const nn::TransformerConfig& c) {
 
 }  // namespace
 
-io::GgufMetadata gguf_metadata(const nn::TransformerConfig& c) {
-  const Architecture& architecture = find_architecture(c.architecture);
+const GgufForm& gguf_form_of(const std::string& model_type) {
+  const Architecture& architecture = find_architecture(model_type);
   if (architecture.gguf == nullptr) {
-    fail(ErrorKind::kUnsupported, "there is no GGUF form of '{}'", c.architecture);
+    fail(ErrorKind::kUnsupported, "there is no GGUF form of '{}'", model_type);
   }
-  check_layers(c);
+  return *architecture.gguf;
+}
+
+io::GgufMetadata gguf_metadata(const nn::TransformerConfig& c) {
+  const GgufForm& form = gguf_form_of(c.architecture);
   io::GgufMetadata metadata;
-  metadata.set("general.architecture", std::string(architecture.gguf->arch));
-  Keys keys(metadata, architecture.gguf->arch);
+  metadata.set("general.architecture", std::string(form.arch));
+  Keys keys(metadata, form.arch);
   keys.integer("block_count", c.n_layers);
   keys.integer("context_length", c.max_positions);
   keys.integer("embedding_length", c.d_model);
@@ -181,10 +239,11 @@ io::GgufMetadata gguf_metadata(const nn::TransformerConfig& c) {
   write_attention(c, keys);
   write_rope(c, keys);
   write_experts(c, keys);
+  write_own_keys(c, keys);
   if (c.embedding_scale != 1) keys.number("embedding_scale", double{c.embedding_scale});
   if (c.residual_scale != 1) keys.number("residual_scale", double{c.residual_scale});
-  if (c.logit_scale != 1) keys.number("logit_scale", double{1.0f / c.logit_scale});
-  if (architecture.gguf->write != nullptr) architecture.gguf->write(c, metadata);
+  if (c.logit_scale != 1) keys.number("logit_scale", 1 / static_cast<double>(c.logit_scale));
+  if (form.write != nullptr) form.write(c, metadata);
   return metadata;
 }
 

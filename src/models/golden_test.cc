@@ -1,7 +1,8 @@
 // Small random checkpoints against what the reference implementation computed with them
-// (scripts/make_model_goldens.py): logits, chosen experts, loss, and the gradient of every weight.
-// And the design's promise on the same models: one token at a time, in chunks, in a batch, alone,
-// on any number of threads, with recomputation: identical bits.
+// (scripts/make_model_goldens.py): the residual stream before every layer, logits, chosen experts,
+// loss, and the gradient of every weight. And the design's promise on the same models: one token at
+// a time, in chunks, in a batch, alone, on any number of threads, with recomputation: identical
+// bits.
 
 #include <gtest/gtest.h>
 
@@ -9,10 +10,12 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "io/safetensors.h"
 #include "models/architecture.h"
+#include "models/common.h"
 #include "models/model_files.h"
 #include "nn/loss_head.h"
 #include "nn/transformer.h"
@@ -26,6 +29,32 @@ namespace fs = std::filesystem;
 struct Pass {
   std::vector<float> logits;                    // [B*S, V]
   std::vector<std::vector<std::int32_t>> topk;  // per layer [B*S, K], sorted within a token
+  std::vector<std::vector<float>> hidden;       // [B*S, D] before each layer, and after the norm
+};
+
+// The gradients of a golden, under the names and in the layout of the weights' files.
+class StoredGradients final : public StoredRows {
+ public:
+  explicit StoredGradients(const io::TensorSource& golden) : golden_(golden) {}
+  const std::string& path() const override { return golden_.path(); }
+  bool has(const std::string& name) const override {
+    return golden_.find("grad." + name) != nullptr;
+  }
+  void check(const TensorPlace&, const ParamSpec&, std::set<std::string>&) const override {}
+  std::vector<std::string> names() const override { return golden_.names(); }
+  std::uint64_t stored_bytes() const override { return 0; }
+  std::set<std::string> stored_types() const override { return {}; }
+  QuantType stored_type(const TensorPlace&) const override { return QuantType::kF32; }
+  void read_rows(const TensorPlace& place, std::int64_t first,
+                 MatrixView<float> out) const override {
+    golden_.read_f32_rows(golden_.get("grad." + place.name), first, out);
+  }
+  std::optional<QuantType> block_type(const TensorPlace&) const override { return {}; }
+  void read_blocks(const TensorPlace&, std::int64_t, std::int64_t,
+                   std::span<std::byte>) const override {}
+
+ private:
+  const io::TensorSource& golden_;
 };
 
 class Golden : public ::testing::TestWithParam<std::string> {
@@ -71,8 +100,13 @@ class Golden : public ::testing::TestWithParam<std::string> {
     pass.topk.resize(static_cast<std::size_t>(config_.n_layers));
     std::vector<std::unique_ptr<nn::KvCache>> caches;
     for (std::int64_t s = 0; s < batch_; ++s) caches.push_back(transformer.new_cache(length_));
-    for (auto& layer : pass.topk)
-      layer.resize(static_cast<std::size_t>(batch_ * length_ * slots()));
+    for (std::size_t layer = 0; layer < pass.topk.size(); ++layer) {
+      const int k = config_.ffn_L[layer].router.k;
+      pass.topk[layer].resize(static_cast<std::size_t>(batch_ * length_ * k));
+    }
+    pass.hidden.assign(static_cast<std::size_t>(config_.n_layers) + 1,
+                       std::vector<float>(static_cast<std::size_t>(batch_ * length_) *
+                                          static_cast<std::size_t>(config_.d_model)));
     nn::Activations activations;
     for (std::int64_t s = 0; s < batch_; s += together) {
       for (std::int64_t p = 0; p < length_; p += chunk) {
@@ -82,8 +116,6 @@ class Golden : public ::testing::TestWithParam<std::string> {
     }
     return pass;
   }
-
-  int slots() const { return config_.ffn_L[0].router.k; }
 
   void step(ops::Context& context, nn::Transformer& transformer, std::int64_t first,
             std::int64_t sequences, std::int64_t position, std::int64_t n,
@@ -108,6 +140,13 @@ class Golden : public ::testing::TestWithParam<std::string> {
                               [static_cast<std::size_t>(places[row] * d.k)];
         std::copy_n(&d.topk_ids_TK[row * static_cast<std::size_t>(d.k)], d.k, out);
         std::sort(out, out + d.k);
+      }
+    };
+    options.layer_observer = [&](int layer, MatrixView<const float> x) {
+      for (std::size_t row = 0; row < places.size(); ++row) {
+        std::copy_n(x.row(static_cast<std::int64_t>(row)), x.cols,
+                    &pass.hidden[static_cast<std::size_t>(layer)]
+                                [static_cast<std::size_t>(places[row] * x.cols)]);
       }
     };
     transformer.forward(context, batch, options, activations);
@@ -147,38 +186,52 @@ TEST_P(Golden, LogitsAndExpertsEqualTheReference) {
   const auto transformer = load(context, /*training=*/false, DType::kF32);
   const Pass pass = run(context, *transformer, length_, batch_);
   EXPECT_LE(largest_difference(pass.logits, floats("logits")), 1e-4);
+  for (int layer = 0; layer <= config_.n_layers; ++layer) {
+    const std::vector<float> expected = floats("hidden." + std::to_string(layer));
+    EXPECT_LE(largest_difference(pass.hidden[static_cast<std::size_t>(layer)], expected),
+              1e-4 * largest(expected))
+        << "layer " << layer;
+  }
   for (int layer = 0; layer < config_.n_layers; ++layer) {
     if (config_.ffn_L[static_cast<std::size_t>(layer)].dense()) continue;
     const io::TensorInfo& info = golden_.get("topk." + std::to_string(layer));
     std::vector<std::int64_t> expected(static_cast<std::size_t>(info.count()));
     golden_.read_bytes(info, 0, std::as_writable_bytes(std::span(expected)));
     const auto& found = pass.topk[static_cast<std::size_t>(layer)];
-    EXPECT_TRUE(std::equal(found.begin(), found.end(), expected.begin(), expected.end()));
+    EXPECT_TRUE(std::equal(found.begin(), found.end(), expected.begin(), expected.end()))
+        << "experts of layer " << layer;
   }
 }
 
 TEST_P(Golden, SameBitsInChunksBatchesAndThreads) {
+  struct Way {
+    int threads;
+    std::int64_t chunk, together;
+  };
+  const Way ways[] = {{1, 1, 1}, {1, 5, batch_}, {2, length_, 1}, {3, 7, batch_}};
   for (const DType compute : {DType::kF32, DType::kBF16}) {
     ops::Context one(1);
-    const auto reference = load(one, false, compute);
-    const Pass expected = run(one, *reference, length_, batch_);
-    for (const int threads : {1, 2, 3}) {
-      ops::Context context(threads);
-      const auto transformer = load(context, false, compute);
-      for (const std::int64_t chunk : {std::int64_t{1}, std::int64_t{5}, length_}) {
-        for (const std::int64_t together : {std::int64_t{1}, batch_}) {
-          const Pass pass = run(context, *transformer, chunk, together);
-          EXPECT_EQ(0, std::memcmp(pass.logits.data(), expected.logits.data(),
-                                   expected.logits.size() * sizeof(float)))
-              << dtype_name(compute) << ", " << threads << " threads, chunks of " << chunk << ", "
-              << together << " sequences together";
-        }
-      }
+    const auto transformer = load(one, false, compute);
+    const Pass expected = run(one, *transformer, length_, batch_);
+    for (const Way& way : ways) {
+      ops::Context context(way.threads);
+      const Pass pass = run(context, *transformer, way.chunk, way.together);
+      EXPECT_EQ(0, std::memcmp(pass.logits.data(), expected.logits.data(),
+                               expected.logits.size() * sizeof(float)))
+          << dtype_name(compute) << ", " << way.threads << " threads, chunks of " << way.chunk
+          << ", " << way.together << " sequences together";
     }
   }
 }
 
 TEST_P(Golden, GradientsEqualTheReference) {
+  if (golden_.find("loss") == nullptr) GTEST_SKIP() << "a golden without gradients";
+  try {
+    nn::check_trainable(config_);
+  } catch (const Error& error) {
+    GTEST_SKIP() << error.message();
+  }
+  const StoredGradients stored(golden_);
   std::vector<float> plain;  // the flat gradient of the first round
   for (const bool recompute : {false, true}) {
     ops::Context context(recompute ? 1 : 2);
@@ -209,13 +262,14 @@ TEST_P(Golden, GradientsEqualTheReference) {
     transformer->backward(context, batch, {}, activations, d_out.view());
 
     const Architecture& architecture = find_architecture(config_.architecture);
-    const SafetensorsRows names(directory_.string());
     const ParameterSet& parameters = transformer->parameters();
     for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
       const ParamSpec& spec = parameters.specs()[static_cast<std::size_t>(i)];
-      const std::vector<float> expected =
-          floats("grad." + architecture.place(spec, config_, names).name);
+      if (!spec.trained) continue;
       const MatrixView<float> view = parameters.gradient(i);
+      std::vector<float> expected(static_cast<std::size_t>(view.rows * view.cols));
+      read_place(stored, architecture.place(spec, config_, stored),
+                 {expected.data(), view.rows, view.cols});
       const std::vector<float> found(view.data, view.data + view.rows * view.cols);
       EXPECT_LE(largest_difference(found, expected), 1e-5 + 1e-4 * largest(expected))
           << describe(spec.id);
@@ -229,8 +283,75 @@ TEST_P(Golden, GradientsEqualTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden,
-                         ::testing::Values("mixtral", "mixtral_window", "mixtral_heads", "llama"));
+// A config.json that is written from the recipe says the same as the published one.
+TEST_P(Golden, ConfigSurvivesBeingWritten) {
+  const Architecture& architecture = find_architecture(config_.architecture);
+  const nlohmann::json json = architecture.write(config_);
+  const nn::TransformerConfig again = architecture.parse(io::JsonView(json, "config.json"));
+  EXPECT_EQ(recipe_difference(config_, again), "");
+  EXPECT_EQ(again.rope.stored_in_pairs, config_.rope.stored_in_pairs);
+  nn::validate(again);
+}
+
+// What is read into the engine's layout and put back is the file, bit for bit: no element is
+// missing, taken twice, or in another's place.
+TEST_P(Golden, PlacesCoverTheFile) {
+  const SafetensorsRows rows(directory_.string());
+  const Architecture& architecture = find_architecture(config_.architecture);
+  const nn::Transformer transformer(config_);
+  std::map<std::string, FloatMatrix> files;
+  for (const ParamSpec& spec : transformer.specs()) {
+    const TensorPlace place = architecture.place(spec, config_, rows);
+    if (place.mxfp4) continue;
+    const Shape shape{std::span<const std::int64_t>(place.dims)};
+    const std::int64_t cols = place.dims.back();
+    if (!files.contains(place.name)) {
+      const MatrixView<float> empty = files[place.name].resize(shape.count() / cols, cols);
+      std::fill_n(empty.data, shape.count(), std::nanf(""));
+    }
+    const std::int64_t width = spec.shape[spec.shape.rank() - 1];
+    FloatMatrix weight;
+    const MatrixView<float> view = weight.resize(spec.shape.count() / width, width);
+    read_place(rows, place, view);
+    scatter_place(place, view, files[place.name].view());
+  }
+  for (const auto& [name, found] : files) {
+    TensorPlace all;
+    all.name = name;
+    FloatMatrix stored;
+    const MatrixView<const float> view = found.view();
+    rows.read_rows(all, 0, stored.resize(view.rows, view.cols));
+    EXPECT_EQ(0, std::memcmp(stored.view().data, view.data,
+                             static_cast<std::size_t>(view.rows * view.cols) * sizeof(float)))
+        << name;
+  }
+}
+
+std::vector<std::string> cases() {
+  std::vector<std::string> names;
+  for (const auto& entry :
+       fs::directory_iterator(fs::path(CONCLAVE_SOURCE_DIR) / "tests/goldens/models")) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Every architecture has a golden.
+TEST(Goldens, CoverTheRegistry) {
+  std::set<std::string> covered;
+  for (const std::string& name : cases()) {
+    const auto directory = fs::path(CONCLAVE_SOURCE_DIR) / "tests/goldens/models" / name;
+    covered.insert(read_config(directory.string()).architecture);
+  }
+  for (const Architecture* architecture : registry()) {
+    if (architecture == registry().back()) continue;  // the research type has no reference
+    EXPECT_TRUE(covered.contains(architecture->model_type)) << architecture->model_type;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::ValuesIn(cases()),
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace conclave::models

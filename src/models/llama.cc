@@ -55,7 +55,9 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const Sto
   return TensorPlace::whole(tensor_name(spec.id), spec);
 }
 
-const GgufForm kGguf = {.arch = "llama", .pairs = true};
+const GgufForm kGguf = {.arch = "llama", .pairs = true, .accepts = [](const GgufKeys& keys) {
+                          return keys.integer("expert_count", 0, moe::kMaxExperts, 0) == 0;
+                        }};
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #include "models/model_files.h"
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <map>
@@ -92,6 +93,16 @@ FileWeights::FileWeights(const std::string& path, const nn::TransformerConfig& c
   } else {
     rows_ = std::make_unique<SafetensorsRows>(path);
   }
+  // Before any list of weights is made: what a byte holds at most is four values of 2 bits.
+  const auto stored =
+      static_cast<std::int64_t>(std::min<std::uint64_t>(stored_bytes(), 1ull << 60));
+  const std::int64_t asked = nn::count_parameters(config).total;
+  if (asked / 4 > stored) {
+    fail(ErrorKind::kBadFile,
+         "{}: its configuration asks for {} parameters, but its {} bytes of tensors cannot hold "
+         "them",
+         path, asked, stored);
+  }
 }
 
 TensorPlace FileWeights::place(const ParamSpec& spec) const {
@@ -157,14 +168,53 @@ DType natural_compute(std::string_view stored_type) {
 std::optional<text::Tokenizer> load_tokenizer(const std::string& path) {
   if (is_gguf(path)) {
     const io::GgufSource source(path);
-    if (source.metadata().has(kTokenizerJsonKey)) {
-      return text::Tokenizer::from_json_text(source.metadata().string(kTokenizerJsonKey), path);
+    const io::GgufMetadata& metadata = source.metadata();
+    if (metadata.has(kTokenizerJsonKey)) {  // exact, where the other keys are a translation
+      return text::Tokenizer::from_json_text(metadata.string(kTokenizerJsonKey), path);
     }
-    return {};
+    if (!metadata.has("tokenizer.ggml.tokens")) return {};
+    return with_context(path, [&] { return text::Tokenizer::from_gguf(metadata); });
   }
-  const auto tokenizer = std::filesystem::path(path) / "tokenizer.json";
-  if (std::filesystem::exists(tokenizer)) return text::Tokenizer::load(tokenizer);
-  return {};
+  try {
+    return text::Tokenizer::load(path);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kNotFound) return {};
+    throw;
+  }
+}
+
+namespace {
+
+void add_ids(const nlohmann::json& json, std::vector<std::int32_t>& ids) {
+  const auto found = json.find("eos_token_id");
+  if (found == json.end()) return;
+  const nlohmann::json list = found->is_array() ? *found : nlohmann::json::array({*found});
+  for (const nlohmann::json& id : list) {
+    if (id.is_number_integer()) ids.push_back(id.get<std::int32_t>());
+  }
+}
+
+}  // namespace
+
+std::vector<std::int32_t> end_ids(const std::string& path, const nn::TransformerConfig& config) {
+  std::vector<std::int32_t> ids;
+  if (config.eos_id >= 0) ids.push_back(config.eos_id);
+  if (is_gguf(path)) {
+    const io::GgufSource source(path);
+    for (const char* name : {"eot", "eom"}) {
+      const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
+      const std::int64_t id = source.metadata().integer(key, -1, INT64_C(0xffffffff), -1);
+      if (id >= 0 && id < config.vocab_size) ids.push_back(static_cast<std::int32_t>(id));
+    }
+  } else {
+    for (const char* name : {"config.json", "generation_config.json"}) {
+      const std::filesystem::path file = std::filesystem::path(path) / name;
+      if (std::filesystem::exists(file)) add_ids(io::read_json_file(file.string()), ids);
+    }
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
 }
 
 LoadedModel load_model(ops::Context& context, const std::string& path, DType compute) {
@@ -175,6 +225,7 @@ LoadedModel load_model(ops::Context& context, const std::string& path, DType com
   weights.check(model.transformer->specs());
   model.transformer->load_for_inference(context, weights, compute);
   model.tokenizer = load_tokenizer(path);
+  model.end_ids = end_ids(path, model.transformer->config());
   return model;
 }
 

@@ -52,10 +52,15 @@ DType natural_compute(std::string_view stored_type);
 // The tokenizer of a directory or GGUF file; nothing: it has none.
 std::optional<text::Tokenizer> load_tokenizer(const std::string& path);
 
+// The tokens that end an answer: "eos_token_id" of config.json and generation_config.json, or those
+// of a GGUF file; sorted.
+std::vector<std::int32_t> end_ids(const std::string& path, const nn::TransformerConfig& config);
+
 // A model ready to run.
 struct LoadedModel {
   std::unique_ptr<nn::Transformer> transformer;
   std::optional<text::Tokenizer> tokenizer;  // nothing: the directory has none
+  std::vector<std::int32_t> end_ids;         // tokens that end an answer
 };
 LoadedModel load_model(ops::Context& context, const std::string& path, DType compute);
 

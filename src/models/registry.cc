@@ -1,12 +1,35 @@
 #include "models/architecture.h"
+#include "models/dbrx.h"
+#include "models/deepseek_v2.h"
+#include "models/deepseek_v3.h"
+#include "models/ernie4_5_moe.h"
+#include "models/glm4_moe.h"
+#include "models/gpt_oss.h"
+#include "models/granitemoe.h"
+#include "models/granitemoeshared.h"
+#include "models/hunyuan_v1_moe.h"
 #include "models/llama.h"
+#include "models/llama4.h"
 #include "models/mixtral.h"
+#include "models/olmoe.h"
+#include "models/phimoe.h"
+#include "models/qwen2.h"
+#include "models/qwen2_moe.h"
+#include "models/qwen3.h"
+#include "models/qwen3_moe.h"
 #include "models/research.h"
 
 namespace conclave::models {
 
 const std::vector<const Architecture*>& registry() {
-  static const std::vector<const Architecture*> kAll = {&kMixtral, &kLlama, &kResearch};
+  static const std::vector<const Architecture*> kAll = {
+      &kMixtral,    &kLlama,      &kQwen2,
+      &kQwen3,      &kOlmoe,      &kQwen2Moe,
+      &kQwen3Moe,   &kGraniteMoe, &kGraniteMoeShared,
+      &kDeepseekV2, &kDeepseekV3, &kKimiK2,
+      &kGlm4Moe,    &kErnie45Moe, &kHunyuanV1Moe,
+      &kGptOss,     &kPhimoe,     &kDbrx,
+      &kLlama4Text, &kLlama4,     &kResearch};
   return kAll;
 }
 
@@ -25,7 +48,8 @@ const Architecture& architecture_for(const nn::TransformerConfig& config) {
   for (const Architecture* architecture : registry()) {
     if (architecture->can_express(config, reason)) return *architecture;
   }
-  CONCLAVE_CHECK(false, "the research type expresses every recipe");
+  fail(ErrorKind::kUnsupported, "no architecture's files can hold this model: '{}' says: {}",
+       kResearch.model_type, reason);
 }
 
 }  // namespace conclave::models

@@ -21,6 +21,10 @@ moe::RouterConfig parse_router(const io::JsonView& j) {
   r.topk_groups = static_cast<int>(j.integer("topk_groups", 1, moe::kMaxExperts, r.topk_groups));
   r.group_score =
       moe::parse_group_score(j.string("group_score", moe::group_score_name(r.group_score)));
+  r.norm_power = j.number("norm_power", 1e-6, 64, r.norm_power);
+  r.norm_min = j.number("norm_min", 0, 1, r.norm_min);
+  r.group_fill_zero = j.boolean("group_fill_zero", r.group_fill_zero);
+  r.mixer_epsilon = j.number("mixer_epsilon", 0, 1e3, r.mixer_epsilon);
   r.capacity_factor = j.number("capacity_factor", 0, 1e6, r.capacity_factor);
   r.capacity_order = moe::parse_capacity_order(
       j.string("capacity_order", moe::capacity_order_name(r.capacity_order)));
@@ -39,6 +43,10 @@ json write_router(const moe::RouterConfig& r) {
           {"n_groups", r.n_groups},
           {"topk_groups", r.topk_groups},
           {"group_score", moe::group_score_name(r.group_score)},
+          {"norm_power", r.norm_power},
+          {"norm_min", r.norm_min},
+          {"group_fill_zero", r.group_fill_zero},
+          {"mixer_epsilon", r.mixer_epsilon},
           {"capacity_factor", r.capacity_factor},
           {"capacity_order", moe::capacity_order_name(r.capacity_order)},
           {"jitter", r.jitter},

@@ -42,15 +42,22 @@ struct RouterConfig {
   int n_experts = 0;        // E
   int k = 0;                // K; expert choice: experts per token on average
   bool renormalize = true;  // weights of a token sum to `scale`
+  double norm_power = 1;    // softmax_topk: it is this p-norm of the weights that is `scale` (DBRX)
+  double norm_min = 0;      // softmax_topk: ... unless it is less than this before (ERNIE 4.5)
   double scale = 1;         // multiplies the weights, > 0
   int n_groups = 1;         // groups of E / n_groups consecutive experts
   int topk_groups = 1;      // groups that a token may choose from
   GroupScore group_score = GroupScore::kTop2Sum;
+  // sigmoid_bias: experts of other groups get score 0 instead of never being chosen: they win over
+  // negative scores, and where the groups hold fewer than k (the reference code of DeepSeek-V3).
+  bool group_fill_zero = false;
   double capacity_factor = 0;  // 0: dropless. Applied in training only
   CapacityOrder capacity_order = CapacityOrder::kPosition;
   double jitter = 0;            // router input *= U(1 - jitter, 1 + jitter)
   double noise_floor = 1e-2;    // noisy_topk: sigma = softplus(.) + noise_floor
   std::uint64_t hash_seed = 0;  // hash: which table
+  // sparsemixer: a logit z counts where (max - z) / max(|z|, max) <= 2 mixer_epsilon.
+  double mixer_epsilon = 0.01;
 };
 
 // What a router is and what the layer around it must provide.

@@ -39,7 +39,7 @@ void check_groups(const RouterConfig& config, const RouterTraits& traits) {
                fmt::format("1..{} (n_groups)", config.n_groups));
   }
   const int size = config.n_experts / config.n_groups;
-  if (config.k > config.topk_groups * size) {
+  if (config.k > config.topk_groups * size && !config.group_fill_zero) {
     fail_field(config, fmt::format("k = {}", config.k),
                fmt::format("at most {}: topk_groups = {} groups of {} experts hold no more",
                            config.topk_groups * size, config.topk_groups, size));
@@ -73,6 +73,38 @@ void check_numbers(const RouterConfig& config, const RouterTraits& traits) {
   if (!(config.noise_floor > 0 && config.noise_floor <= kMaxScale)) {
     fail_field(config, fmt::format("noise_floor = {}", config.noise_floor),
                "a number in (0, 1e6]: the noise must not vanish");
+  }
+}
+
+// Fields of one router alone.
+void check_own_fields(const RouterConfig& config) {
+  constexpr double kMaxPower = 64;  // beyond, the norm is the maximum to float's precision
+  if (config.kind != "softmax_topk" && (config.norm_power != 1 || config.norm_min != 0)) {
+    fail_field(config,
+               fmt::format("norm_power = {}, norm_min = {}", config.norm_power, config.norm_min),
+               "1 and 0: only softmax_topk has other norms");
+  }
+  if (!(config.norm_power > 0 && config.norm_power <= kMaxPower)) {
+    fail_field(config, fmt::format("norm_power = {}", config.norm_power), "a number in (0, 64]");
+  }
+  if (!(config.norm_min >= 0 && config.norm_min <= 1)) {
+    fail_field(config, fmt::format("norm_min = {}", config.norm_min), "a number from 0 to 1");
+  }
+  if (!config.renormalize && (config.norm_power != 1 || config.norm_min != 0)) {
+    fail_field(config, "renormalize = false with norm_power or norm_min",
+               "1 and 0, or renormalize = true: raw weights have no norm");
+  }
+  if (config.group_fill_zero && config.kind != "sigmoid_bias") {
+    fail_field(config, "group_fill_zero = true", "false: only sigmoid_bias fills with 0");
+  }
+  const bool mixer = config.kind == "sparsemixer";
+  if (!mixer && config.mixer_epsilon != RouterConfig{}.mixer_epsilon) {
+    fail_field(config, fmt::format("mixer_epsilon = {}", config.mixer_epsilon),
+               "its default: only sparsemixer has a threshold");
+  }
+  if (!(config.mixer_epsilon >= 0 && config.mixer_epsilon <= 1e3)) {
+    fail_field(config, fmt::format("mixer_epsilon = {}", config.mixer_epsilon),
+               "a number from 0 to 1000");
   }
 }
 
@@ -123,6 +155,7 @@ void validate_router_config(const RouterConfig& config) {
   check_experts(config);
   check_groups(config, spec.traits);
   check_numbers(config, spec.traits);
+  check_own_fields(config);
   if (spec.validate != nullptr) spec.validate(config);
 }
 
@@ -155,10 +188,14 @@ std::string describe_router(const RouterConfig& config) {
   std::string text = fmt::format("{}: {} experts, {}{} per token", config.kind, config.n_experts,
                                  config.k, traits.causal ? "" : " on average");
   text += config.renormalize ? ", renormalised" : ", raw weights";
+  if (config.norm_power != 1) text += fmt::format(" by their {}-norm", config.norm_power);
+  if (config.norm_min > 0) text += fmt::format(" by at least {}", config.norm_min);
+  if (config.kind == "sparsemixer") text += fmt::format(", threshold {}", config.mixer_epsilon);
   if (config.scale != 1) text += fmt::format(", scale {}", config.scale);
   if (config.topk_groups < config.n_groups) {
     text += fmt::format(", within {} of {} groups by {}", config.topk_groups, config.n_groups,
                         group_score_name(config.group_score));
+    if (config.group_fill_zero) text += " (the others score 0)";
   }
   if (config.capacity_factor > 0) {
     text += fmt::format(", capacity factor {} by {}", config.capacity_factor,

@@ -38,6 +38,9 @@ struct RopeScaling {
 struct RopeConfig {
   double theta = 10000.0;  // angle of pair i at position p: p * theta^(-2i / rotary_dim)
   int rotary_dim = 0;      // elements of a head that rotate; even; 0: all of them
+  // Files store the rotary elements of a head as neighbouring pairs (2i, 2i + 1). Only models/
+  // looks at this: in memory the pairs are always (i, i + rotary_dim / 2).
+  bool stored_in_pairs = false;
   RopeScaling scaling;
 };
 

@@ -64,10 +64,15 @@ struct Row {
   Encode encode;
 };
 
+// Whether a block type can be written is said apart from the function: under -fsanitize=undefined
+// GCC 12 does not take the comparison of its address with null for a constant.
 template <class Block>
-constexpr Row block_row(QuantType type, const char* name, Encode encode = nullptr) {
-  return {
-      {type, name, Block::kCount, sizeof(Block), encode != nullptr}, &decode_blocks<Block>, encode};
+constexpr Row block_row(QuantType type, const char* name) {
+  return {{type, name, Block::kCount, sizeof(Block), false}, &decode_blocks<Block>, nullptr};
+}
+template <class Block>
+constexpr Row block_row(QuantType type, const char* name, Encode encode) {
+  return {{type, name, Block::kCount, sizeof(Block), true}, &decode_blocks<Block>, encode};
 }
 
 template <class T>

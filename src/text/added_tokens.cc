@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "text/code_points.h"
+#include "text/display.h"
 #include "text/utf8.h"
 #include "text/word_chars.h"
 
@@ -103,11 +104,16 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocab
       id = known->second;
     } else {
       const auto in_vocabulary = vocabulary.find(token.content);
-      id = in_vocabulary ? *in_vocabulary : next_id++;
+      id = token.id >= 0 ? token.id : in_vocabulary ? *in_vocabulary : next_id++;
+    }
+    // A table over all ids must not be mostly empty.
+    if (id > 2 * next_id + (1 << 16)) {
+      fail(ErrorKind::kBadFile, "added token '{}' has id {}, far beyond {} tokens",
+           display_text(token.content), id, next_id);
     }
     if (id >= kMaxVocabulary) {
-      fail(ErrorKind::kBadFile, "added token {} would get id {}; ids stay below {}", token.content,
-           id, kMaxVocabulary);
+      fail(ErrorKind::kBadFile, "added token '{}' would get id {}; ids stay below {}",
+           display_text(token.content), id, kMaxVocabulary);
     }
     ids_[token.content] = static_cast<std::int32_t>(id);
     tokens_[static_cast<std::int32_t>(id)] = token;

@@ -20,6 +20,7 @@ namespace conclave::text {
 
 struct AddedToken {
   std::string content;
+  std::int32_t id = -1;      // -1: that of the vocabulary, or the next free one
   bool single_word = false;  // not inside words
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space behind it

@@ -41,6 +41,15 @@ BpeModel::BpeModel(BpeConfig config, Vocabulary vocabulary,
   find_bridges(merges);
 }
 
+BpeModel::BpeModel(BpeConfig config, Vocabulary vocabulary, SymbolMerges merges)
+    : config_(std::move(config)),
+      merges_(std::move(merges.merges)),
+      bridges_(std::move(merges.bridges)),
+      has_bridges_(true) {
+  vocabulary_ = std::move(vocabulary);
+  find_symbols();
+}
+
 void BpeModel::find_symbols() {
   const bool whole =
       config_.continuing_subword_prefix.empty() && config_.end_of_word_suffix.empty();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "text/model.h"
+#include "text/symbol_merges.h"
 
 namespace conclave::text {
 
@@ -26,6 +27,9 @@ class BpeModel : public Model {
   // Throws Error(kBadFile) for merges that name or make tokens that are not there.
   BpeModel(BpeConfig config, Vocabulary vocabulary,
            std::span<const std::pair<std::string, std::string>> merges);
+
+  // Merges that were made from the vocabulary, of bytes.
+  BpeModel(BpeConfig config, Vocabulary vocabulary, SymbolMerges merges);
 
   void encode(std::string_view piece, bool byte_level, ModelScratch& scratch,
               std::vector<std::int32_t>& ids) const override;

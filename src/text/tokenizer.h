@@ -1,10 +1,12 @@
 // Text to token ids and back, for the tokenizers that published models ship: Hugging Face
-// tokenizer.json with byte-level BPE, SentencePiece-style BPE, Unigram, WordPiece. Ids are those
-// that the Hugging Face `tokenizers` library gives for the same file and text.
+// tokenizer.json, SentencePiece .model files, tiktoken files, GGUF metadata. Ids are those that the
+// reference libraries (`tokenizers`, `sentencepiece`, `tiktoken`) give for the same file and text.
 //
 // A Tokenizer never changes after loading, is cheap to copy (copies share one state) and may be
 // used by any number of threads at once. Encoding takes O(n log n) time for n bytes of any input,
-// never recurses on it, and accepts any bytes, also such as are not UTF-8.
+// never recurses on it, and accepts any bytes. Bytes that are not UTF-8 keep their values where the
+// vocabulary has bytes, are U+FFFD (one each) in SentencePiece models, as in the library, and match
+// no pattern of a pre-tokenizer.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +16,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+namespace conclave::io {
+class GgufMetadata;
+}
 
 namespace conclave::text {
 
@@ -37,12 +44,38 @@ struct TextPart {
   bool parse_special = false;
 };
 
+// What a tiktoken file does not hold.
+struct TiktokenOptions {
+  // A published tokenizer: "cl100k", "o200k", "o200k_harmony", "kimi-k2", "qwen", "hunyuan",
+  // "glm4", "llama3", "llama4", "gpt2", "p50k". Empty: told from the name of the file, or the
+  // number of its tokens.
+  std::string kind;
+  // The pattern that cuts text into words, instead of the kind's (Oniguruma's syntax).
+  std::string pattern;
+  // Instead of the kind's.
+  std::vector<std::pair<std::string, std::int32_t>> special_tokens;
+};
+
 class Tokenizer {
  public:
-  // Reads a tokenizer.json, or the one in a directory. Truncation and padding of the file are not
-  // applied. Throws Error: kNotFound, kIo, kBadFile (broken JSON, missing or wrong keys, ids out of
-  // range), kUnsupported (a component that is not known).
+  // Reads a file, by its content, or what a directory has: tokenizer.json, else tokenizer.model or
+  // tiktoken.model or spiece.model (SentencePiece or tiktoken), else the one *.tiktoken. For the
+  // latter the added tokens of the directory's tokenizer_config.json, special_tokens_map.json and
+  // added_tokens.json count, too. A .gguf file gives the tokenizer in its metadata. Truncation and
+  // padding of tokenizer.json are not applied. Throws Error: kNotFound, kIo, kBadFile (broken file,
+  // missing or wrong keys, ids out of range), kUnsupported (a component that is not known).
   static Tokenizer load(const std::filesystem::path& path);
+  // A SentencePiece .model file: unigram, BPE and character models. Text gets the ids that the
+  // library gives (user-defined tokens are the model's business); control tokens are special, and
+  // <s> comes in front with add_special where the file has it.
+  static Tokenizer from_sentencepiece(const std::filesystem::path& path);
+  // A file of base64 tokens and ranks. Ids are those of tiktoken's encode_ordinary() with the same
+  // pattern; text that is not UTF-8 keeps its bytes.
+  static Tokenizer from_tiktoken(const std::filesystem::path& path,
+                                 const TiktokenOptions& options = {});
+  // From the tokenizer.ggml.* keys of a GGUF file. Kinds: llama (SentencePiece BPE), gpt2
+  // (byte-level BPE by tokenizer.ggml.pre), t5 (unigram), bert (WordPiece).
+  static Tokenizer from_gguf(const io::GgufMetadata& metadata);
   // The same from the text of a tokenizer.json; `name` stands for the file in error messages.
   static Tokenizer from_json_text(std::string_view json, std::string_view name = "tokenizer.json");
 

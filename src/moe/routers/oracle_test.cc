@@ -35,7 +35,7 @@ std::vector<int> largest(Row keys, int k) {
   return ids;
 }
 
-// Experts of groups that are not among the best get minus infinity.
+// Experts of groups that are not among the best get minus infinity, or 0.
 Row only_best_groups(const RouterConfig& config, const Row& keys) {
   const int size = config.n_experts / config.n_groups;
   Row scores;
@@ -45,7 +45,8 @@ Row only_best_groups(const RouterConfig& config, const Row& keys) {
     const bool two = config.group_score == GroupScore::kTop2Sum && size > 1;
     scores.push_back(two ? members[0] + members[1] : members[0]);
   }
-  Row result(keys.size(), -std::numeric_limits<double>::infinity());
+  const double fill = config.group_fill_zero ? 0 : -std::numeric_limits<double>::infinity();
+  Row result(keys.size(), fill);
   for (const int g : largest(scores, config.topk_groups)) {
     for (int e = g * size; e < (g + 1) * size; ++e) {
       result[static_cast<std::size_t>(e)] = keys[static_cast<std::size_t>(e)];
@@ -65,12 +66,31 @@ double at(const Row& row, int i) { return row[static_cast<std::size_t>(i)]; }
 // Weights from unnormalised values of the selected experts.
 Row weigh(const RouterConfig& config, const Row& values, const std::vector<int>& ids) {
   double sum = 0;
-  for (const int e : ids) sum += at(values, e);
+  for (const int e : ids) sum += std::pow(at(values, e), config.norm_power);
+  const double norm = std::max(std::pow(sum, 1 / config.norm_power), config.norm_min);
   Row weights;
   for (const int e : ids) {
-    weights.push_back(config.scale * at(values, e) / (config.renormalize ? sum : 1.0));
+    weights.push_back(config.scale * at(values, e) / (config.renormalize ? norm : 1.0));
   }
   return weights;
+}
+
+// Two rounds of the largest logit left, each weighed against those that the threshold
+// does not part from it.
+void sparsemixer(const RouterConfig& config, const Row& z, Expected& expected) {
+  Row left = z;
+  for (int round = 0; round < 2; ++round) {
+    const int best = largest(left, 1)[0];
+    double sum = 0;
+    for (std::size_t e = 0; e < z.size(); ++e) {
+      const double factor = std::max(std::abs(z[e]), at(left, best));
+      const bool rival = (at(left, best) - z[e]) / factor <= 2 * config.mixer_epsilon;
+      if (rival && !std::isinf(left[e])) sum += std::exp(z[e] - at(left, best));
+    }
+    expected.ids.push_back(best);
+    expected.weights.push_back(config.scale / sum);
+    left[static_cast<std::size_t>(best)] = -std::numeric_limits<double>::infinity();
+  }
 }
 
 // Standard normals as documented in noisy_topk.h, straight from the Philox words.
@@ -106,6 +126,10 @@ Expected token_oracle(const RouterCase& test, const RouterData<double>& data,
     return expected;
   }
   expected.scores = softmax(z);
+  if (config.kind == "sparsemixer") {
+    sparsemixer(config, z, expected);
+    return expected;
+  }
   if (config.kind == "noisy_topk") {
     Row h = z;
     for (int e = 0; test.training && e < n; ++e) {
@@ -153,7 +177,7 @@ TEST_P(RouterOracle, MatchesTheEquations) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, RouterOracle,
                          ::testing::Values("softmax_topk", "switch_top1", "noisy_topk",
-                                           "sigmoid_bias"),
+                                           "sigmoid_bias", "sparsemixer"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(ExpertChoice, EveryExpertTakesItsBestTokens) {
@@ -274,6 +298,49 @@ TEST(SigmoidBias, TheBiasSelectsButNeverWeighs) {
   const double s0 = 1 / (1 + std::exp(-2.0));
   const double s3 = 1 / (1 + std::exp(1.0));
   EXPECT_NEAR(found.topk_weights_TK[0], s3 / (s0 + s3), 1e-15);
+}
+
+// Where the biased scores of the kept groups are negative, the reference code's 0 of the others
+// wins.
+TEST(SigmoidBias, ZeroOfOtherGroupsWinsOverNegativeScores) {
+  RouterCase test;
+  test.config = default_router_config("sigmoid_bias");
+  test.config.n_experts = 4;
+  test.config.k = 2;
+  test.config.n_groups = 2;
+  test.config.topk_groups = 1;
+  test.bias = true;
+  ops::Context context(1);
+  RouterData<double> data(test, 1, 1);
+  data.logits_TE = {0.0, 1.0, 2.0, 3.0};
+  data.bias_E = {-2.0, -2.1, -3.0, -3.1};
+  EXPECT_EQ(router_forward(context, test.config, data.input).topk_ids_TK,
+            (std::vector<std::int32_t>{1, 0}));
+  test.config.group_fill_zero = true;
+  const auto found = router_forward(context, test.config, data.input);
+  EXPECT_EQ(found.topk_ids_TK, (std::vector<std::int32_t>{2, 3}));
+  const double s2 = 1 / (1 + std::exp(-2.0));
+  const double s3 = 1 / (1 + std::exp(-3.0));
+  EXPECT_NEAR(found.topk_weights_TK[0], s2 / (s2 + s3), 1e-15);
+  test.config.k = 4;  // more than the kept groups hold
+  EXPECT_EQ(router_forward(context, test.config, data.input).topk_ids_TK,
+            (std::vector<std::int32_t>{2, 3, 1, 0}));
+}
+
+// sigmoid(30) and sigmoid(40) are both 1 in float; the logits still say which is larger.
+TEST(SigmoidBias, SaturatedScoresAreSelectedByTheirLogits) {
+  ops::Context context(1);
+  RouterConfig config = default_router_config("sigmoid_bias");
+  config.n_experts = 4;
+  config.k = 1;
+  config.renormalize = false;
+  const std::vector<float> logits = {30, 25, 40, 35};
+  RouterInput input;
+  input.n_tokens = 1;
+  input.logits_TE = logits.data();
+  const auto found = router_forward(context, config, input);
+  EXPECT_EQ(found.topk_ids_TK[0], 2);
+  EXPECT_EQ(found.topk_weights_TK[0], 1.0f);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
   ROUTER(switch_top1)            \
   ROUTER(noisy_topk)             \
   ROUTER(sigmoid_bias)           \
+  ROUTER(sparsemixer)            \
   ROUTER(expert_choice)          \
   ROUTER(hash)
 

@@ -39,7 +39,7 @@ struct SelectionScratch {
 };
 
 // Keys of experts outside the best `topk_groups` groups become minus infinity (DeepSeek-V2 2024,
-// section 2.2.2; DeepSeek-V3 2024, section 2.1.2).
+// section 2.2.2; DeepSeek-V3 2024, section 2.1.2), or 0 with group_fill_zero.
 template <class Real>
 void limit_to_groups(const RouterConfig& config, const SelectionScratch<Real>& scratch) {
   if (config.topk_groups == config.n_groups) return;
@@ -69,7 +69,8 @@ void limit_to_groups(const RouterConfig& config, const SelectionScratch<Real>& s
       ++kept;
       continue;
     }
-    std::fill_n(scratch.keys_E + static_cast<std::int64_t>(g) * size, size, kLowest);
+    std::fill_n(scratch.keys_E + static_cast<std::int64_t>(g) * size, size,
+                config.group_fill_zero ? Real(0) : kLowest);
   }
 }
 

@@ -11,8 +11,11 @@
 // The bias never enters a weight and gets no gradient. Scores for balance losses are s / sum(s).
 // Gradient, with D the divisor and w' = s / D: ds_j = (scale / D) (g_j - sum_S w'_e g_e), then
 // dz = s (1 - s) ds, for j in S.
-// Experts outside the kept groups cannot be chosen, as in DeepSeek's own code (Hugging Face's gives
-// them score 0 instead, which differs only where biased scores are negative).
+// Experts outside the kept groups cannot be chosen, as in DeepSeek's own code; with group_fill_zero
+// they get score 0 instead, as in Hugging Face's, which differs where biased scores are negative or
+// the groups hold fewer than k experts. Without bias and groups the selection is by logits: the
+// same order, but large logits, whose sigmoids round to equal numbers, do not tie (Llama 4's
+// router).
 //
 // Shape letters: T tokens, E experts, K experts per token.
 #include "moe/routers/select.h"
@@ -30,6 +33,7 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
   const int n = config.n_experts;
   const int k = config.k;
   const Real* const bias_E = input.expert_bias_E;
+  const bool plain = bias_E == nullptr && config.topk_groups == config.n_groups;
   const auto body = [&](std::int32_t t, Real* memory) {
     const SelectionScratch<Real> scratch(config, memory);
     const Real* const z_E = input.logits_TE + std::int64_t{t} * n;
@@ -45,7 +49,7 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
     }
     const bool finite = row_is_finite(z_E, n) && row_is_finite(scratch.keys_E, n);
     limit_to_groups(config, scratch);
-    kernels::top_k(scratch.keys_E, n, k, ids_K);
+    kernels::top_k(plain ? z_E : scratch.keys_E, n, k, ids_K);
     if (!finite) {
       poison(p_E, n);
       poison(w_K, k);
@@ -127,7 +131,8 @@ constinit const RouterSpec sigmoid_bias_router = {
     .traits = {.name = "sigmoid_bias",
                .citation = "DeepSeek-AI 2024 (DeepSeek-V3), eq. 13-16; Wang et al. 2024",
                .equation = "S = k best of sigmoid(z) + bias, w = s_e / sum_S s",
-               .use_when = "Many experts, balance without a loss. DeepSeek-V3, Kimi-K2, GLM-4.5",
+               .use_when =
+                   "Many experts, balance without a loss. DeepSeek-V3, Kimi-K2, GLM-4.5, Llama 4",
                .supports_bias = true,
                .supports_groups = true},
     .set_defaults = nullptr,

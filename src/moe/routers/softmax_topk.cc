@@ -8,10 +8,18 @@
 //   p = softmax(z),  S = the k best of p + bias
 //   w_e = scale * p_e / sum_{j in S} p_j   or   scale * p_e   for e in S
 //
+// DBRX divides by another norm of the selected p than their sum, and ERNIE 4.5 by no less than a
+// minimum: w_e = scale * p_e / N, N = max((sum_{j in S} p_j^q)^(1/q), norm_min).
+//
 // Gradients, with g_e = dL/dw_e: renormalised, dz_j = w_j (g_j - <w, g>/scale) for j in S and 0
-// outside; otherwise all logits get p_j (scale * g_j [j in S] - scale * sum_S p_e g_e).
+// outside; otherwise all logits get p_j (scale * g_j [j in S] - scale * sum_S p_e g_e); with N,
+// dp_j = (scale / N) (g_j - (p_j / N)^(q-1) sum_S (p_e / N) g_e), without the sum where N =
+// norm_min.
 //
 // Shape letters: T tokens, E experts, K experts per token.
+#include <cmath>
+#include <limits>
+
 #include "kernels/softmax/softmax.h"
 #include "moe/routers/select.h"
 #include "moe/routers/spec.h"
@@ -20,6 +28,44 @@
 
 namespace conclave::moe {
 namespace {
+
+bool has_norm(const RouterConfig& config) { return config.norm_power != 1 || config.norm_min > 0; }
+
+// N of the selected p. The largest is taken out of the sum: its powers neither vanish nor overflow.
+template <class Real>
+Real selected_norm(const RouterConfig& config, const Real* p_E, const std::int32_t* ids_K, int k,
+                   bool* at_minimum) {
+  const Real q = static_cast<Real>(config.norm_power);
+  Real top = 0;
+  for (int i = 0; i < k; ++i) top = std::max(top, p_E[ids_K[i]]);
+  Real sum = 0;
+  for (int i = 0; i < k && top > 0; ++i) {
+    const Real ratio = p_E[ids_K[i]] / top;
+    sum += q == 1 ? ratio : std::pow(ratio, q);
+  }
+  const Real norm = q == 1 ? top * sum : top * std::pow(sum, 1 / q);
+  // Nothing to divide by where every selected p has underflowed and no minimum is set.
+  const Real least = std::max(static_cast<Real>(config.norm_min), std::numeric_limits<Real>::min());
+  *at_minimum = norm < least;
+  return *at_minimum ? least : norm;
+}
+
+// dp[ids_K[j]] += dL/dp_j of w = scale * p / N.
+template <class Real>
+void selected_norm_backward(const RouterConfig& config, const Real* p_E, const std::int32_t* ids_K,
+                            const Real* dw_K, int k, Real* dp_E) {
+  bool at_minimum = false;
+  const Real norm = selected_norm(config, p_E, ids_K, k, &at_minimum);
+  const Real q = static_cast<Real>(config.norm_power);
+  Real dot = 0;
+  for (int i = 0; i < k && !at_minimum; ++i) dot += p_E[ids_K[i]] / norm * dw_K[i];
+  const Real factor = static_cast<Real>(config.scale) / norm;
+  for (int i = 0; i < k; ++i) {
+    const Real slope = at_minimum ? Real(0) : std::pow(p_E[ids_K[i]] / norm, q - 1);
+    // A power below 1 has no slope at 0; nothing flows to an expert of probability 0.
+    dp_E[ids_K[i]] += factor * (dw_K[i] - (std::isfinite(slope) ? slope * dot : Real(0)));
+  }
+}
 
 template <class Real>
 void forward(ops::Context& context, const RouterConfig& config, const RouterInputOf<Real>& input,
@@ -51,6 +97,10 @@ void forward(ops::Context& context, const RouterConfig& config, const RouterInpu
     if (!finite) {
       poison(p_E, n);
       poison(w_K, k);
+    } else if (has_norm(config)) {
+      bool at_minimum = false;
+      const Real factor = scale / selected_norm(config, p_E, ids_K, k, &at_minimum);
+      for (int i = 0; i < k; ++i) w_K[i] = factor * p_E[ids_K[i]];
     } else if (config.renormalize) {
       selected_softmax(z_E, ids_K, k, scale, w_K);
     } else {
@@ -76,14 +126,18 @@ void backward(ops::Context& context, const RouterConfig& config, const RouterInp
         gradients.d_scores_TE == nullptr ? nullptr : gradients.d_scores_TE + std::int64_t{t} * n;
     Real* const dz_E = gradients.d_logits_TE + std::int64_t{t} * n;
     std::fill_n(dz_E, n, Real(0));
-    if (config.renormalize) {
+    if (config.renormalize && !has_norm(config)) {
       const Real* const w_K = decision.topk_weights_TK.data() + std::int64_t{t} * k;
       if (d_scores_E != nullptr) softmax_row_backward(p_E, d_scores_E, n, dz_E);
       selected_softmax_backward(w_K, dw_K, ids_K, k, scale, dz_E);
       return true;
     }
     for (int e = 0; e < n; ++e) dp_E[e] = d_scores_E == nullptr ? Real(0) : d_scores_E[e];
-    for (int i = 0; i < k; ++i) dp_E[ids_K[i]] += scale * dw_K[i];
+    if (has_norm(config)) {
+      selected_norm_backward(config, p_E, ids_K, dw_K, k, dp_E);
+    } else {
+      for (int i = 0; i < k; ++i) dp_E[ids_K[i]] += scale * dw_K[i];
+    }
     softmax_row_backward(p_E, dp_E, n, dz_E);
     return true;
   };
@@ -94,12 +148,14 @@ void backward(ops::Context& context, const RouterConfig& config, const RouterInp
 
 extern const RouterSpec softmax_topk_router;
 constinit const RouterSpec softmax_topk_router = {
-    .traits = {.name = "softmax_topk",
-               .citation = "Jiang et al. 2024 (Mixtral), sec. 2.1; Muennighoff et al. 2024 (OLMoE)",
-               .equation = "w = softmax over the k best logits, or p_e = softmax(z)_e unchanged",
-               .use_when = "The default. Mixtral, Qwen, OLMoE, gpt-oss, Granite, DeepSeek-V2",
-               .supports_bias = true,
-               .supports_groups = true},
+    .traits =
+        {.name = "softmax_topk",
+         .citation = "Jiang et al. 2024 (Mixtral), sec. 2.1; Muennighoff et al. 2024 (OLMoE)",
+         .equation = "w = softmax over the k best logits, or p_e = softmax(z)_e unchanged",
+         .use_when =
+             "The default. Mixtral, Qwen, OLMoE, gpt-oss, Granite, DeepSeek-V2, DBRX, ERNIE 4.5",
+         .supports_bias = true,
+         .supports_groups = true},
     .set_defaults = [](RouterConfig& config) { config.group_score = GroupScore::kMax; },
     .validate = nullptr,
     .slots = nullptr,

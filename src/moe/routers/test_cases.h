@@ -45,7 +45,27 @@ inline bool is_valid(const RouterConfig& config) { return passes(validate_router
 // False for a router whose weights are constant.
 inline bool is_trainable(const RouterConfig& config) { return passes(check_trainable, config); }
 
-// Sizes x renormalize x scale x groups x bias x training, as far as the router allows.
+// The same sizes with the options that only some routers have.
+inline std::vector<RouterConfig> with_own_options(const RouterConfig& config) {
+  std::vector<RouterConfig> variants = {config};
+  const auto add = [&](const auto& change) {
+    RouterConfig variant = config;
+    change(variant);
+    if (is_valid(variant)) variants.push_back(variant);
+  };
+  if (config.kind == "sparsemixer") variants[0].mixer_epsilon = 0.4;  // rivals in most rounds
+  if (config.kind == "softmax_topk" && config.renormalize) {
+    add([](RouterConfig& c) { c.norm_power = 2; });
+    add([](RouterConfig& c) { c.norm_power = 0.5; });
+    if (config.k > 1) add([](RouterConfig& c) { c.norm_min = 0.6; });
+    if (config.k > 1) add([](RouterConfig& c) { c.norm_power = 3, c.norm_min = 0.3; });
+  }
+  if (config.topk_groups < config.n_groups) add([](RouterConfig& c) { c.group_fill_zero = true; });
+  return variants;
+}
+
+// Sizes x renormalize x scale x groups x own options x bias x training, as far as the router
+// allows.
 inline std::vector<RouterCase> router_cases(const RouterTraits& traits) {
   struct Size {
     int n_experts, k, n_groups, topk_groups;
@@ -71,10 +91,12 @@ inline std::vector<RouterCase> router_cases(const RouterTraits& traits) {
             config.n_groups = config.topk_groups = 1;
             if (!is_valid(config)) continue;
           }
-          for (const bool bias : {false, true}) {
-            for (const bool training : {false, true}) {
-              if (bias && !traits.supports_bias) continue;
-              cases.push_back({config, bias, training});
+          for (const RouterConfig& variant : with_own_options(config)) {
+            for (const bool bias : {false, true}) {
+              for (const bool training : {false, true}) {
+                if (bias && !traits.supports_bias) continue;
+                cases.push_back({variant, bias, training});
+              }
             }
           }
         }

@@ -1,0 +1,32 @@
+// SentencePiece's .model files: a protocol-buffer message (sentencepiece_model.proto), read here by
+// hand with every length checked. Fields that do not change ids are skipped.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/scored_piece.h"
+#include "text/sentencepiece_normalizer.h"
+
+namespace conclave::text {
+
+enum class SentencePieceType { kUnigram = 1, kBpe = 2, kWord = 3, kChar = 4 };
+
+struct SentencePieceFile {
+  SentencePieceType type = SentencePieceType::kUnigram;
+  std::vector<ScoredPiece> pieces;  // by id
+  bool byte_fallback = false;
+  // Names of the tokens that begin and end a text; they need not be among the pieces.
+  std::string bos_piece = "<s>";
+  std::string eos_piece = "</s>";
+  SentencePieceNormalizerConfig normalizer;  // without user_defined
+};
+
+// Throws Error(kBadFile) with the place in the file.
+SentencePieceFile parse_sentencepiece_file(std::string_view bytes);
+
+// Whether bytes look like such a file rather than like text.
+bool looks_like_sentencepiece(std::string_view bytes);
+
+}  // namespace conclave::text
