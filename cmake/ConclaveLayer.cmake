@@ -6,6 +6,7 @@
 set(CONCLAVE_FLAGS_avx2 -mavx2 -mfma -mf16c -mprefer-vector-width=256)
 set(CONCLAVE_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx2 -mf16c
     -mprefer-vector-width=512)
+set(CONCLAVE_FLAGS_avx512vnni ${CONCLAVE_FLAGS_avx512} -mavx512vnni)
 set(CONCLAVE_FLAGS_avx512bf16 ${CONCLAVE_FLAGS_avx512} -mavx512bf16)
 
 # Warnings are errors in our own code; -ffp-contract=off keeps the bits the same wherever the
@@ -47,7 +48,7 @@ function(conclave_layer name)
   list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cc$")
 
   foreach(source ${sources})
-    if(source MATCHES "_(avx2|avx512|avx512bf16)\\.cc$")
+    if(source MATCHES "_(avx2|avx512|avx512vnni|avx512bf16)\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "${CONCLAVE_FLAGS_${CMAKE_MATCH_1}}")
     endif()

@@ -320,7 +320,7 @@ std::int64_t Transformer::weight_bytes() const {
   for (const LinearPlace& l : linears_) {
     bytes += static_cast<std::int64_t>(l.linear->forward.bytes() + l.linear->backward.bytes());
   }
-  bytes += static_cast<std::int64_t>(embedding_blocks_.bytes());
+  bytes += static_cast<std::int64_t>(embedding_blocks_.forward.bytes());
   for (const Tensor& tensor : owned_) bytes += static_cast<std::int64_t>(tensor.bytes());
   if (parameters_.allocated()) bytes += 2 * parameters_.count() * 4;
   return bytes;

@@ -9,6 +9,7 @@
 #include "nn/block.h"
 #include "nn/config.h"
 #include "tensor/parameters.h"
+#include "tensor/weight_arena.h"
 
 namespace conclave::nn {
 
@@ -112,12 +113,16 @@ class Transformer {
   void place(float*& vector, int first, int n_parts = 1);
   BlockContext block_context(ops::Context& context, const Batch& batch,
                              const ForwardOptions& options, const Activations& activations);
+  std::span<const ParamSpec> parts_of(const LinearPlace& place) const;
   void load_linear(ops::Context& context, WeightSource& source, DType compute,
                    const LinearPlace& place, FloatMatrix& staging);
+  void load_blocks(ops::Context& context, WeightSource& source,
+                   std::span<const LinearPlace> places);
   void set_positions(const Batch& batch, Activations& activations);
 
   TransformerConfig config_;
   ParameterSet parameters_;
+  WeightArena arena_;  // of quantised weights
   std::unique_ptr<moe::ExpertStore> store_;
   std::vector<BlockWeights> blocks_;
   NormWeights final_norm_;
@@ -125,7 +130,7 @@ class Transformer {
   // Where the embedding is quantised, its rows are taken from here; with tied embeddings, from the
   // head.
   const ops::PackedMatrix* quantised_embedding_ = nullptr;
-  ops::PackedMatrix embedding_blocks_;
+  ops::Linear embedding_blocks_;
   ops::Linear head_;
   VectorWeight head_bias_;
   std::vector<LinearPlace> linears_;

@@ -1,7 +1,11 @@
 // Loading the weights of a model for inference: one copy, in the form that the kernels multiply.
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
 
 #include "nn/transformer.h"
+#include "ops/tasks.h"
 
 namespace conclave::nn {
 namespace {
@@ -11,19 +15,40 @@ bool is_quantised(const WeightSource& source, const ParamSpec& spec) {
   return type && quant_info(*type).block_count > 1;
 }
 
-// Stacked weights of equal columns as blocks.
-void load_blocks(ops::Context& context, WeightSource& source, std::span<const ParamSpec> parts,
-                 ops::PackedMatrix& matrix) {
-  std::vector<AlignedBuffer> staging;
+// Stacked weights of equal columns as blocks; `staging` keeps its memory for the next.
+void read_and_pack(WeightSource& source, std::span<const ParamSpec> parts,
+                   std::vector<AlignedBuffer>& staging, WeightArena& arena,
+                   ops::PackedMatrix& matrix) {
   std::vector<ops::BlockRows> rows;
-  for (const ParamSpec& part : parts) {
-    const QuantType type = *source.block_type(part);
-    const auto bytes = static_cast<std::size_t>(part.shape[0] * quant_bytes(type, part.shape[1]));
-    staging.emplace_back(bytes);
-    source.read_blocks(part, {staging.back().data(), bytes});
-    rows.push_back({type, part.shape[0], {staging.back().data(), bytes}});
+  if (staging.size() < parts.size()) staging.resize(parts.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const QuantType type = *source.block_type(parts[i]);
+    const std::int64_t n = parts[i].shape[0];
+    const auto bytes = static_cast<std::size_t>(n * quant_bytes(type, parts[i].shape[1]));
+    staging[i].reserve(bytes);
+    source.read_blocks(parts[i], {staging[i].data(), bytes});
+    rows.push_back({type, n, {staging[i].data(), bytes}});
   }
-  matrix.pack_blocks(context, parts[0].shape[1], rows);
+  matrix.pack_blocks(parts[0].shape[1], rows, &arena);
+}
+
+// Runs body(thread, item) for all items on the pool, and throws what the first to fail threw.
+template <class Item, class Body>
+void run_and_rethrow(ops::Context& context, std::span<const Item> items, const Body& body) {
+  std::mutex mutex;
+  std::exception_ptr error;
+  std::atomic<bool> failed{false};
+  ops::run_tasks(context, items, [&](int thread, const Item& item) {
+    if (failed.load(std::memory_order_relaxed)) return;
+    try {
+      body(thread, item);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+      failed.store(true, std::memory_order_relaxed);
+    }
+  });
+  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace
@@ -53,39 +78,60 @@ void Transformer::load_for_inference(ops::Context& context, WeightSource& source
     const int bias = bias_index_L_[static_cast<std::size_t>(layer)];
     if (bias >= 0) blocks_[static_cast<std::size_t>(layer)].ffn.expert_bias_E = keep(bias).data;
   }
+  std::vector<LinearPlace> in_blocks;
   FloatMatrix staging;
-  for (const LinearPlace& l : linears_) load_linear(context, source, compute, l, staging);
-  if (compute == DType::kF32 || !is_quantised(source, specs()[0])) {
+  for (const LinearPlace& l : linears_) {
+    const auto quantised = [&](const ParamSpec& spec) { return is_quantised(source, spec); };
+    if (!l.full_precision && std::ranges::all_of(parts_of(l), quantised)) {
+      in_blocks.push_back(l);
+    } else {
+      load_linear(context, source, compute, l, staging);
+    }
+  }
+  if (!is_quantised(source, specs()[0])) {
     embedding_ = keep(0);
   } else if (config_.tie_embeddings) {
     quantised_embedding_ = &head_.forward;
   } else {
-    load_blocks(context, source, std::span(specs()).first(1), embedding_blocks_);
-    quantised_embedding_ = &embedding_blocks_;
+    in_blocks.push_back({&embedding_blocks_, 0, 1, false});
+    quantised_embedding_ = &embedding_blocks_.forward;
   }
+  load_blocks(context, source, in_blocks);
 }
 
-// One linear map at a time, so that memory stays at one copy.
+std::span<const ParamSpec> Transformer::parts_of(const LinearPlace& l) const {
+  return std::span(specs()).subspan(static_cast<std::size_t>(l.first),
+                                    static_cast<std::size_t>(l.n_parts));
+}
+
+// Each thread reads a map and packs it while it is in the caches. Memory stays at one copy, and the
+// largest map of each thread.
+void Transformer::load_blocks(ops::Context& context, WeightSource& source,
+                              std::span<const LinearPlace> places) {
+  std::vector<std::vector<AlignedBuffer>> staging(static_cast<std::size_t>(context.pool.size()));
+  run_and_rethrow(context, places, [&](int thread, const LinearPlace& l) {
+    read_and_pack(source, parts_of(l), staging[static_cast<std::size_t>(thread)], arena_,
+                  l.linear->forward);
+  });
+}
+
+// One map at a time, so that memory stays at one copy.
 void Transformer::load_linear(ops::Context& context, WeightSource& source, DType compute,
                               const LinearPlace& l, FloatMatrix& staging) {
-  const auto parts = std::span(specs()).subspan(static_cast<std::size_t>(l.first),
-                                                static_cast<std::size_t>(l.n_parts));
-  const auto quantised = [&](const ParamSpec& spec) { return is_quantised(source, spec); };
-  // In f32 everything is as exact as the stored numbers: blocks are decoded.
-  const bool as_blocks = !l.full_precision && compute != DType::kF32;
-  if (as_blocks && std::ranges::all_of(parts, quantised)) {
-    load_blocks(context, source, parts, l.linear->forward);
-    return;
-  }
+  const std::span<const ParamSpec> parts = parts_of(l);
   std::int64_t rows = 0;
-  for (const ParamSpec& part : parts) rows += part.shape[0];
+  bool f16 = false;  // bf16 would lose three bits of it
+  for (const ParamSpec& part : parts) {
+    rows += part.shape[0];
+    f16 = f16 || source.block_type(part) == QuantType::kF16;
+  }
   const MatrixView<float> whole = staging.resize(rows, parts[0].shape[1]);
   std::int64_t row = 0;
   for (const ParamSpec& part : parts) {
     source.read(part, whole.rows_range(row, part.shape[0]));
     row += part.shape[0];
   }
-  l.linear->compute = l.full_precision ? DType::kF32 : compute;
+  l.linear->compute = l.full_precision || f16 ? DType::kF32 : compute;
   l.linear->forward.pack(context, whole, l.linear->compute);
 }
 

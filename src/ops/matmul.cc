@@ -80,10 +80,11 @@ void PackedMatrix::pack(Context& context, MatrixView<const bf16> w, DType comput
               transposed, buffer_.data());
 }
 
-void PackedMatrix::pack_blocks(Context& context, std::int64_t k, std::span<const BlockRows> parts) {
+void PackedMatrix::place_blocks(std::int64_t k, std::span<const BlockRows> parts,
+                                WeightArena* arena) {
   CONCLAVE_CHECK(!parts.empty(), "no rows to pack");
-  std::vector<QuantPart> packed;
   std::int64_t n = 0, bytes = 0;
+  parts_.clear();
   for (const BlockRows& part : parts) {
     const kernels::QuantLayout* layout = kernels::quant_layout(part.type);
     CONCLAVE_CHECK(
@@ -91,22 +92,40 @@ void PackedMatrix::pack_blocks(Context& context, std::int64_t k, std::span<const
             static_cast<std::int64_t>(part.bytes.size()) == part.n * quant_bytes(part.type, k),
         "{} rows of {} in {} bytes of {}", part.n, k, part.bytes.size(),
         quant_info(part.type).name);
-    packed.push_back({part.type, n, part.n, nullptr});
+    parts_.push_back({part.type, n, part.n, nullptr});
     n += part.n;
     bytes += layout->panels(part.n) * layout->panel_size(k);
   }
   kernel_ = nullptr;
   n_ = n;
   k_ = k;
-  buffer_.reserve(static_cast<std::size_t>(bytes));
-  std::byte* out = buffer_.data();
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    packed[i].panels = out;
-    pack_quant_rows(context, parts[i], k, out);
-    const kernels::QuantLayout& layout = *kernels::quant_layout(parts[i].type);
-    out += layout.panels(parts[i].n) * layout.panel_size(k);
+  quant_size_ = static_cast<std::size_t>(bytes);
+  if (arena == nullptr) buffer_.reserve(quant_size_);
+  std::byte* out = arena == nullptr ? buffer_.data() : arena->take(quant_size_);
+  for (QuantPart& part : parts_) {
+    const kernels::QuantLayout& layout = *kernels::quant_layout(part.type);
+    part.panels = out;
+    out += layout.panels(part.n) * layout.panel_size(k);
   }
-  parts_ = std::move(packed);
+}
+
+void PackedMatrix::pack_blocks(Context& context, std::int64_t k, std::span<const BlockRows> parts,
+                               WeightArena* arena) {
+  place_blocks(k, parts, arena);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    context.pool.parallel_for(kernels::QuantLayout::panels(parts[i].n), 1,
+                              [&](std::int64_t begin, std::int64_t end) {
+                                pack_quant_panels(parts[i], k, begin, end, parts_[i].panels);
+                              });
+  }
+}
+
+void PackedMatrix::pack_blocks(std::int64_t k, std::span<const BlockRows> parts,
+                               WeightArena* arena) {
+  place_blocks(k, parts, arena);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    pack_quant_panels(parts[i], k, 0, kernels::QuantLayout::panels(parts[i].n), parts_[i].panels);
+  }
 }
 
 void PackedMatrix::decode_row(std::int64_t i, float* out) const {

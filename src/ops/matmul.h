@@ -20,6 +20,7 @@
 #include "ops/context.h"
 #include "tensor/quant_types.h"
 #include "tensor/tensor.h"
+#include "tensor/weight_arena.h"
 
 namespace conclave::kernels {
 struct MatmulKernels;
@@ -51,8 +52,11 @@ class PackedMatrix {
                 bool transposed = false);
 
   // W from weights of K = k stacked row upon row, each in its own type (q, k, v of a file may
-  // differ). Keeps the bits and the size of the blocks, and copies them.
-  void pack_blocks(Context& context, std::int64_t k, std::span<const BlockRows> parts);
+  // differ). Keeps the bits and the size of the blocks, and copies them: into `arena`, which must
+  // outlive the matrix, or into memory of its own. Without a context the calling thread does it.
+  void pack_blocks(Context& context, std::int64_t k, std::span<const BlockRows> parts,
+                   WeightArena* arena = nullptr);
+  void pack_blocks(std::int64_t k, std::span<const BlockRows> parts, WeightArena* arena = nullptr);
 
   std::int64_t n() const { return n_; }
   std::int64_t k() const { return k_; }
@@ -62,7 +66,7 @@ class PackedMatrix {
   struct QuantPart {
     QuantType type;
     std::int64_t column, n;  // columns of y
-    const std::byte* panels;
+    std::byte* panels;
   };
   std::span<const QuantPart> quant_parts() const { return parts_; }
   bool packed() const { return kernel_ != nullptr || !parts_.empty(); }
@@ -70,7 +74,7 @@ class PackedMatrix {
   void decode_row(std::int64_t i, float* out) const;
   // Whose layout this is; null before the first packing and for quantised matrices.
   const kernels::MatmulKernels* kernel() const { return kernel_; }
-  std::size_t bytes() const { return buffer_.size(); }
+  std::size_t bytes() const { return parts_.empty() ? buffer_.size() : quant_size_; }
   const std::byte* data() const { return buffer_.data(); }
 
  private:
@@ -79,8 +83,12 @@ class PackedMatrix {
   const kernels::MatmulKernels* kernel_ = nullptr;
   std::int64_t n_ = 0;
   std::int64_t k_ = 0;
+  // Describes the parts and takes memory for them.
+  void place_blocks(std::int64_t k, std::span<const BlockRows> parts, WeightArena* arena);
+
   AlignedBuffer buffer_;
   std::vector<QuantPart> parts_;
+  std::size_t quant_size_ = 0;
 };
 
 // y[M, n] = x[M, k] B, or += with `accumulate`. x and y must not overlap.

@@ -19,8 +19,9 @@ void multiply_quant_groups(Context& context, const kernels::QuantKernels& kernel
                            std::span<const PackedMatrix* const> b, MatrixView<float> y,
                            bool accumulate);
 
-// The panels of `rows`, split over the pool.
-void pack_quant_rows(Context& context, const BlockRows& rows, std::int64_t k, std::byte* panels);
+// Panels [begin, end) of `rows`; `panels` is the first of all.
+void pack_quant_panels(const BlockRows& rows, std::int64_t k, std::int64_t begin, std::int64_t end,
+                       std::byte* panels);
 
 // Row i of a part, k numbers in f32.
 void decode_quant_row(const PackedMatrix::QuantPart& part, std::int64_t i, std::int64_t k,

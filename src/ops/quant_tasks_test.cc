@@ -56,7 +56,7 @@ void multiply(Context& context, const QuantKernels& kernel, MatrixView<const flo
 std::int64_t block_of(QuantType type) { return quant_info(type).block_count; }
 
 TEST(QuantMatmul, EqualsTheF64ProductWithinTheErrorOfInt8Activations) {
-  Context context(2);
+  Context context(1);
   for (const QuantKernels& kernel : kernels::runnable(kernels::quant_kernels())) {
     for (QuantType type : quantised_types()) {
       std::uint64_t seed = 1;

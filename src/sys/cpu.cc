@@ -8,7 +8,8 @@
 namespace conclave::sys {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+constexpr Isa kAll[] = {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni,
+                        Isa::kAvx512Bf16};
 
 Isa detect() {
   __builtin_cpu_init();
@@ -17,7 +18,8 @@ Isa detect() {
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
     return Isa::kAvx2;
   }
-  return __builtin_cpu_supports("avx512bf16") ? Isa::kAvx512Bf16 : Isa::kAvx512;
+  if (!__builtin_cpu_supports("avx512vnni")) return Isa::kAvx512;
+  return __builtin_cpu_supports("avx512bf16") ? Isa::kAvx512Bf16 : Isa::kAvx512Vnni;
 }
 
 Isa choose() {
@@ -32,7 +34,7 @@ Isa choose() {
     return isa;
   }
   fail(ErrorKind::kInvalidArgument,
-       "CONCLAVE_ISA={}: expected one of reference, avx2, avx512, avx512bf16", forced);
+       "CONCLAVE_ISA={}: expected one of reference, avx2, avx512, avx512vnni, avx512bf16", forced);
 }
 
 }  // namespace
@@ -55,6 +57,8 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     case Isa::kAvx512Bf16:
       return "avx512bf16";
   }

@@ -6,10 +6,10 @@
 namespace conclave::sys {
 
 // Instruction sets that kernels are written for, weakest first.
-enum class Isa { kReference = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3 };
+enum class Isa { kReference = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Vnni = 3, kAvx512Bf16 = 4 };
 
 // The best set of this machine, or the one that the environment variable CONCLAVE_ISA names
-// (reference, avx2, avx512, avx512bf16), which must not be above what the machine has.
+// (reference, avx2, avx512, avx512vnni, avx512bf16), which must not be above what the machine has.
 // Decided at the first call. Throws Error(kInvalidArgument) for a name that cannot be honoured.
 Isa best_isa();
 // What the machine has, whatever the environment says.

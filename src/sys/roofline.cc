@@ -52,8 +52,9 @@ std::uint64_t plain_read(const std::byte* data, std::size_t bytes) noexcept {
 
 // The loops of the strongest set up to best_isa(), each as far as the sets below offer one.
 RooflineLoops choose_loops() {
-  RooflineLoops chosen = {Isa::kReference, plain_f32, nullptr, 16, 0, plain_read};
-  for (const RooflineLoops* loops : {&kRooflineAvx2, &kRooflineAvx512, &kRooflineAvx512Bf16}) {
+  RooflineLoops chosen = {Isa::kReference, plain_f32, nullptr, 16, 0, plain_read, nullptr, 0};
+  for (const RooflineLoops* loops :
+       {&kRooflineAvx2, &kRooflineAvx512, &kRooflineAvx512Vnni, &kRooflineAvx512Bf16}) {
     if (loops->isa > best_isa()) break;
     chosen.isa = loops->isa;
     if (loops->f32 != nullptr) {
@@ -63,6 +64,10 @@ RooflineLoops choose_loops() {
     if (loops->bf16 != nullptr) {
       chosen.bf16 = loops->bf16;
       chosen.bf16_flops = loops->bf16_flops;
+    }
+    if (loops->int8 != nullptr) {
+      chosen.int8 = loops->int8;
+      chosen.int8_ops = loops->int8_ops;
     }
     if (loops->read != nullptr) chosen.read = loops->read;
   }
@@ -119,9 +124,10 @@ Roofline measure_roofline(ThreadPool& pool, double seconds) {
   const RooflineLoops loops = choose_loops();
   Roofline roofline;
   roofline.threads = pool.size();
-  roofline.f32_gflops = measure_flops(pool, loops.f32, loops.f32_flops, seconds / 3);
-  roofline.bf16_gflops = measure_flops(pool, loops.bf16, loops.bf16_flops, seconds / 3);
-  roofline.read_gbps = measure_read(pool, loops.read, seconds / 3);
+  roofline.f32_gflops = measure_flops(pool, loops.f32, loops.f32_flops, seconds / 4);
+  roofline.bf16_gflops = measure_flops(pool, loops.bf16, loops.bf16_flops, seconds / 4);
+  roofline.int8_gops = measure_flops(pool, loops.int8, loops.int8_ops, seconds / 4);
+  roofline.read_gbps = measure_read(pool, loops.read, seconds / 4);
   return roofline;
 }
 

@@ -50,6 +50,7 @@ std::uint64_t read(const std::byte* data, std::size_t bytes) noexcept {
 
 }  // namespace
 
-const RooflineLoops kRooflineAvx512 = {Isa::kAvx512, f32, nullptr, kChains * 16 * 2, 0, read};
+const RooflineLoops kRooflineAvx512 = {Isa::kAvx512, f32,     nullptr, kChains * 16 * 2, 0,
+                                       read,         nullptr, 0};
 
 }  // namespace conclave::sys

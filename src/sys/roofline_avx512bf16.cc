@@ -33,7 +33,7 @@ float bf16(std::int64_t rounds) noexcept {
 }  // namespace
 
 // The other figures are those of AVX-512.
-const RooflineLoops kRooflineAvx512Bf16 = {Isa::kAvx512Bf16, nullptr, bf16, 0,
-                                           kChains * 32 * 2, nullptr};
+const RooflineLoops kRooflineAvx512Bf16 = {Isa::kAvx512Bf16, nullptr, bf16,    0,
+                                           kChains * 32 * 2, nullptr, nullptr, 0};
 
 }  // namespace conclave::sys

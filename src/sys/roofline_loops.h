@@ -19,10 +19,14 @@ struct RooflineLoops {
   // Reads `bytes` (a multiple of 512) from a 64-byte boundary, as two streams (a twentieth faster
   // than one on Zen 4); returns a value that depends on all.
   std::uint64_t (*read)(const std::byte* data, std::size_t bytes) noexcept;
+  // As f32 and bf16, with dot products of unsigned with signed bytes.
+  float (*int8)(std::int64_t rounds) noexcept = nullptr;
+  std::int64_t int8_ops = 0;
 };
 
 extern const RooflineLoops kRooflineAvx2;
 extern const RooflineLoops kRooflineAvx512;
+extern const RooflineLoops kRooflineAvx512Vnni;
 extern const RooflineLoops kRooflineAvx512Bf16;
 
 }  // namespace conclave::sys

@@ -124,7 +124,7 @@ class WeightSource {
   // as they are; nothing for any other. `read` serves these weights as well.
   virtual std::optional<QuantType> block_type(const ParamSpec&) const { return std::nullopt; }
   // Fills `out` with all rows, rows x quant_bytes(block_type, columns) bytes, or throws. Only for
-  // weights that have a block_type.
+  // weights that have a block_type; called from several threads at once.
   virtual void read_blocks(const ParamSpec& spec, std::span<std::byte> out);
 };
 

@@ -4,18 +4,11 @@
 #include <array>
 
 #include "base/error.h"
-#include "kernels/qmatmul/qmatmul_reference.h"
+#include "kernels/qmatmul/qmatmul_list.h"
 
 namespace conclave::kernels {
-namespace {
-
-constexpr QuantKernels kReference = {sys::Isa::kReference, quantize_left_reference,
-                                     quant_product_reference};
-
-}  // namespace
-
 std::span<const QuantKernels> quant_kernels() {
-  static const std::array kAll = {kReference};
+  static const std::array kAll = {kQuantReference, kQuantAvx2, kQuantAvx512Vnni};
   return kAll;
 }
 

@@ -48,6 +48,7 @@ struct QuantLeftLayout {
   QuantSums sums;
   int offset;
 
+  bool operator==(const QuantLeftLayout&) const = default;
   std::int64_t scales_at(std::int64_t m, std::int64_t k) const { return m * k; }
   std::int64_t sums_at(std::int64_t m, std::int64_t k) const {
     return scales_at(m, k) + m * (k / scale_group) * 4;
@@ -60,6 +61,35 @@ struct QuantLeftLayout {
     return (sums_at(m, k) + m * (k / 32) * each + 63) / 64 * 64;
   }
 };
+// Writes the sums of the two halves of 32 numbers: `block` counts the 32 numbers and `group` the
+// scales of all rows of the tile, `part` the 32 numbers within a group of 256.
+static inline void put_sums(const QuantLeftLayout& layout, std::byte* sums, std::int64_t block,
+                            std::int64_t group, std::int64_t part, std::int32_t low,
+                            std::int32_t high, float scale) {
+  auto* const words = reinterpret_cast<std::int32_t*>(sums);
+  auto* const halves = reinterpret_cast<std::int16_t*>(sums);
+  switch (layout.sums) {
+    case QuantSums::kNone:
+      return;
+    case QuantSums::kStart32:
+      words[block] = -layout.offset * (low + high);
+      return;
+    case QuantSums::kStart16:
+      words[2 * block] = -layout.offset * low;
+      words[2 * block + 1] = -layout.offset * high;
+      return;
+    case QuantSums::kScaled32:
+      reinterpret_cast<float*>(sums)[block] = scale * static_cast<float>(low + high);
+      return;
+    case QuantSums::kPairs32:
+      halves[group * 8 + part] = static_cast<std::int16_t>(low + high);
+      return;
+    case QuantSums::kPairs16:
+      halves[group * 16 + 2 * part] = static_cast<std::int16_t>(low);
+      halves[group * 16 + 2 * part + 1] = static_cast<std::int16_t>(high);
+      return;
+  }
+}
 // For a type that has a quant_layout().
 QuantLeftLayout quant_left_layout(QuantType type);
 

@@ -1,4 +1,4 @@
-#include "kernels/qmatmul/qmatmul_reference.h"
+#include "kernels/qmatmul/qmatmul_list.h"
 
 #include <cmath>
 #include <cstring>
@@ -32,55 +32,7 @@ int sum_of(const std::int8_t* q, int count) {
   return sum;
 }
 
-}  // namespace
-
-void quantize_left_reference(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
-                             std::int64_t k, std::byte* left) noexcept {
-  const QuantLeftLayout layout = quant_left_layout(type);
-  auto* const all = reinterpret_cast<std::int8_t*>(left);
-  auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
-  std::byte* const sums = left + layout.sums_at(m, k);
-  std::int8_t q[256];
-  for (std::int64_t r = 0; r < m; ++r) {
-    for (std::int64_t at = 0; at < k; at += layout.scale_group) {
-      const float scale = quantize_group(x + r * stride + at, layout.scale_group, q);
-      const std::int64_t group = at / layout.scale_group;
-      scales[group * m + r] = scale;
-      for (int i = 0; i < layout.scale_group; i += 32) {
-        const std::int64_t b = (at + i) / 32;
-        std::memcpy(all + (b * m + r) * 32, q + i, 32);
-        const int low = sum_of(q + i, 16), high = sum_of(q + i + 16, 16);
-        const std::int64_t part = i / 32;
-        switch (layout.sums) {
-          case QuantSums::kNone:
-            break;
-          case QuantSums::kStart32:
-            reinterpret_cast<std::int32_t*>(sums)[b * m + r] = -layout.offset * (low + high);
-            break;
-          case QuantSums::kStart16:
-            reinterpret_cast<std::int32_t*>(sums)[(b * m + r) * 2] = -layout.offset * low;
-            reinterpret_cast<std::int32_t*>(sums)[(b * m + r) * 2 + 1] = -layout.offset * high;
-            break;
-          case QuantSums::kScaled32:
-            reinterpret_cast<float*>(sums)[b * m + r] = scale * static_cast<float>(low + high);
-            break;
-          case QuantSums::kPairs32:
-            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 8 + part] =
-                static_cast<std::int16_t>(low + high);
-            break;
-          case QuantSums::kPairs16:
-            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 16 + 2 * part] =
-                static_cast<std::int16_t>(low);
-            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 16 + 2 * part + 1] =
-                static_cast<std::int16_t>(high);
-            break;
-        }
-      }
-    }
-  }
-}
-
-void quant_product_reference(const QuantTile& tile) noexcept {
+void product(const QuantTile& tile) noexcept {
   const QuantLayout& layout = *quant_layout(tile.type);
   const QuantLeftLayout left = quant_left_layout(tile.type);
   const std::int64_t m = tile.rows, k = tile.k;
@@ -111,5 +63,32 @@ void quant_product_reference(const QuantTile& tile) noexcept {
     }
   }
 }
+
+}  // namespace
+
+void quantize_left_reference(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
+                             std::int64_t k, std::byte* left) noexcept {
+  const QuantLeftLayout layout = quant_left_layout(type);
+  auto* const all = reinterpret_cast<std::int8_t*>(left);
+  auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
+  std::byte* const sums = left + layout.sums_at(m, k);
+  std::int8_t q[256];
+  for (std::int64_t r = 0; r < m; ++r) {
+    for (std::int64_t at = 0; at < k; at += layout.scale_group) {
+      const float scale = quantize_group(x + r * stride + at, layout.scale_group, q);
+      const std::int64_t group = at / layout.scale_group;
+      scales[group * m + r] = scale;
+      for (int i = 0; i < layout.scale_group; i += 32) {
+        const std::int64_t b = (at + i) / 32;
+        std::memcpy(all + (b * m + r) * 32, q + i, 32);
+        const int low = sum_of(q + i, 16), high = sum_of(q + i + 16, 16);
+        put_sums(layout, sums, b * m + r, group * m + r, i / 32, low, high, scale);
+      }
+    }
+  }
+}
+
+constinit const QuantKernels kQuantReference = {sys::Isa::kReference, quantize_left_reference,
+                                                product};
 
 }  // namespace conclave::kernels

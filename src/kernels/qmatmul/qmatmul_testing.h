@@ -1,9 +1,11 @@
 // Weights in blocks of any quantised type, for tests and benchmarks.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
+#include "base/dtype.h"
 #include "base/rng.h"
 #include "kernels/qmatmul/qmatmul_layout.h"
 
@@ -25,8 +27,9 @@ inline std::vector<std::byte> random_blocks(QuantType type, std::int64_t count,
   std::vector<std::byte> bytes(static_cast<std::size_t>(quant_bytes(type, count)));
   const Rng rng(seed);
   std::uint64_t drawn = 0;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    bytes[i] = static_cast<std::byte>(static_cast<unsigned>(rng.uniform(drawn++) * 256));
+  for (std::size_t i = 0; i < bytes.size(); i += 8) {
+    const std::uint64_t bits = rng.bits(drawn++);
+    std::memcpy(bytes.data() + i, &bits, std::min<std::size_t>(8, bytes.size() - i));
   }
   for (std::size_t at = 0; at < bytes.size(); at += static_cast<std::size_t>(layout.block_bytes)) {
     std::byte* tails = bytes.data() + at + layout.tails_at;

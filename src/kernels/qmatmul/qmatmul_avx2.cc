@@ -1,0 +1,169 @@
+// AVX2 without a dot product instruction: vpmaddubsw sums pairs of products in 16 bits, which holds
+// two products of a weight up to 128 and an activation up to 127, and vpmaddwd sums those pairs.
+#include <immintrin.h>
+
+#include "kernels/qmatmul/qmatmul_body.h"
+#include "kernels/qmatmul/qmatmul_list.h"
+
+namespace conclave::kernels {
+namespace {
+
+struct Pair256 {
+  struct I {
+    __m256i a, b;
+  };
+  struct F {
+    __m256 a, b;
+  };
+  // Two rows: four sums, and the numbers of a group come from the first level cache.
+  static constexpr int kRows = 2;
+  static constexpr bool kAnyByte = false;
+
+  static const __m256i* at(const void* p) { return static_cast<const __m256i*>(p); }
+  static I load(const void* p) {
+    return {_mm256_loadu_si256(at(p)), _mm256_loadu_si256(at(p) + 1)};
+  }
+  static void store(void* p, I v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), v.a);
+    _mm256_storeu_si256(static_cast<__m256i*>(p) + 1, v.b);
+  }
+  static I both(__m256i v) { return {v, v}; }
+  static I zero() { return both(_mm256_setzero_si256()); }
+  static I set1_8(int v) { return both(_mm256_set1_epi8(static_cast<char>(v))); }
+  static I set1_32(int v) { return both(_mm256_set1_epi32(v)); }
+  static I bit_and(I x, I y) { return {_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)}; }
+  static I bit_or(I x, I y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+  static I bit_xor(I x, I y) { return {_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b)}; }
+  static I add32(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+  static I or_and(I x, I y, I z) { return bit_or(x, bit_and(y, z)); }
+  [[gnu::always_inline]] static I bit_to(I v, int from, int to) {
+    return from <= to ? shift_left(v, to - from) : shift_right(v, from - to);
+  }
+  static I shift_right(I v, int n) {
+    return {_mm256_srli_epi16(v.a, n), _mm256_srli_epi16(v.b, n)};
+  }
+  static I shift_left(I v, int n) { return {_mm256_slli_epi16(v.a, n), _mm256_slli_epi16(v.b, n)}; }
+  static I shift_left_half(I v) { return {_mm256_slli_epi32(v.a, 16), _mm256_slli_epi32(v.b, 16)}; }
+  static I table(const std::uint8_t* levels) {
+    return both(
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(levels))));
+  }
+  static I shuffle(I levels, I v) {
+    return {_mm256_shuffle_epi8(levels.a, v.a), _mm256_shuffle_epi8(levels.b, v.b)};
+  }
+  static __m128i eight(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+  static I bytes(const std::uint8_t* p) {
+    return {_mm256_cvtepu8_epi32(eight(p)), _mm256_cvtepu8_epi32(eight(p + 8))};
+  }
+  static I signed_bytes(const std::uint8_t* p) {
+    return {_mm256_cvtepi8_epi32(eight(p)), _mm256_cvtepi8_epi32(eight(p + 8))};
+  }
+  static __m128i sixteen(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+  static I words(const std::byte* p) {
+    return {_mm256_cvtepu16_epi32(sixteen(p)), _mm256_cvtepu16_epi32(sixteen(p + 16))};
+  }
+  static __m256i four(const void* p) {
+    int v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return _mm256_set1_epi32(v);
+  }
+  static __m256i dot8(__m256i sum, __m256i w, __m256i x) {
+    return _mm256_add_epi32(sum,
+                            _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+  }
+  template <bool kWide>
+  static I dot(I sum, I w, const std::int8_t* x) {
+    const __m256i q = four(x);
+    if constexpr (kWide) {  // the top bit and the others by themselves: both fit 16 bits
+      const __m256i top = _mm256_set1_epi8(-128);
+      sum = {dot8(sum.a, _mm256_and_si256(w.a, top), q),
+             dot8(sum.b, _mm256_and_si256(w.b, top), q)};
+      w = {_mm256_andnot_si256(top, w.a), _mm256_andnot_si256(top, w.b)};
+    }
+    return {dot8(sum.a, w.a, q), dot8(sum.b, w.b, q)};
+  }
+  static I dot16(I sum, I w, const std::int16_t* x) {
+    const __m256i q = four(x);
+    return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, q)),
+            _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, q))};
+  }
+  static F to_float(I v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
+  static F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+  static F fma(F x, F y, F z) {
+    return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+  }
+  static F fnma(F x, F y, F z) {
+    return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
+  }
+  static F halves(const std::byte* p) {
+    return {_mm256_cvtph_ps(sixteen(p)), _mm256_cvtph_ps(sixteen(p + 16))};
+  }
+  // 2^(e - 128): bits (e - 1) << 23, and subnormal below e = 2.
+  static __m256 half_e8m0(__m256i e) {
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return _mm256_castsi256_ps(
+        _mm256_blendv_epi8(normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+  }
+  static F half_e8m0(const std::byte* p) {
+    const I e = bytes(reinterpret_cast<const std::uint8_t*>(p));
+    return {half_e8m0(e.a), half_e8m0(e.b)};
+  }
+  static F zerof() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static F set1f(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
+  static F loadf(const float* p) { return {_mm256_load_ps(p), _mm256_load_ps(p + 8)}; }
+  static void storef(float* p, F v) {
+    _mm256_store_ps(p, v.a);
+    _mm256_store_ps(p + 8, v.b);
+  }
+  static F loadu(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static I magnitude_bits(F v) {
+    return bit_and({_mm256_castps_si256(v.a), _mm256_castps_si256(v.b)}, set1_32(0x7fffffff));
+  }
+  static I max32(I x, I y) { return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)}; }
+  static std::int32_t largest(I v) {
+    const __m256i eights = _mm256_max_epi32(v.a, v.b);
+    __m128i fours =
+        _mm_max_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
+    fours = _mm_max_epi32(fours, _mm_shuffle_epi32(fours, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(fours, _mm_shuffle_epi32(fours, 0xb1)));
+  }
+  static std::int32_t sum(I v) {
+    const __m256i eights = _mm256_add_epi32(v.a, v.b);
+    __m128i fours =
+        _mm_add_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
+    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xb1)));
+  }
+  static I round(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
+  static void store_bytes(std::int8_t* p, I v) {
+    const __m256i halves = _mm256_packs_epi32(v.a, v.b);  // lanes 0-3 8-11 | 4-7 12-15
+    const __m256i order = _mm256_permute4x64_epi64(halves, 0xd8);
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(p),
+        _mm_packs_epi16(_mm256_castsi256_si128(order), _mm256_extracti128_si256(order, 1)));
+  }
+
+  static void put(float* y, F v, Index n) {
+    if (n >= 16) {
+      _mm256_storeu_ps(y, v.a);
+      _mm256_storeu_ps(y + 8, v.b);
+      return;
+    }
+    alignas(32) float all[16];
+    storef(all, v);
+    for (Index i = 0; i < n; ++i) y[i] = all[i];
+  }
+  static void add(float* y, F v, Index n) {
+    alignas(32) float all[16];
+    storef(all, v);
+    for (Index i = 0; i < (n < 16 ? n : 16); ++i) y[i] += all[i];
+  }
+};
+
+}  // namespace
+
+constinit const QuantKernels kQuantAvx2 = {sys::Isa::kAvx2, quantize_left<Pair256>,
+                                           product<Pair256>};
+
+}  // namespace conclave::kernels

@@ -1,0 +1,454 @@
+// The body of the quantised products, written once over a vector type V and instantiated by the
+// file of each instruction set. V lives in that file's anonymous namespace, so every instantiation
+// is local to it, and nothing here calls a function of another header.
+//
+// V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
+//   kRows                       rows whose dot products are in registers together
+//   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
+//   kAnyByte                    dot takes unsigned bytes above 128
+//   shift_right, shift_left     of 16-bit elements
+//   or_and(a, b, c)             a | (b & c)
+//   bit_to(v, from, to)         bit `from` of each byte to bit `to`, others undefined
+//   shift_left_half             of 32-bit elements by 16
+//   table, shuffle              16 bytes looked up by bytes 0..15
+//   bytes, signed_bytes, words  16 x 8 or 16 bits widened to I
+//   dot<wide>(sum, w, x)        += dot products of 4 unsigned bytes w with 4 signed bytes x[0..3],
+//                               the same for all lanes; w may be above 128 only if wide
+//   dot16(sum, w, x)            likewise of 2 + 2 int16
+//   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, set1f, loadf, storef
+//   put(y, v, n), add(y, v, n)  n floats of y = or += v
+//   loadu, magnitude_bits (of |x|), max32, largest (of lanes), sum (of lanes)
+//   round (to nearest even), store_bytes (16 x int32 to int8)
+#pragma once
+
+#include "kernels/qmatmul/qmatmul_kernels.h"
+
+namespace conclave::kernels {
+namespace {
+
+// Levels of IQ4 types + 128 and of doubled E2M1 + 16 (tensor/quant_blocks.h).
+constexpr std::uint8_t kNonlinear4Levels[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                                129, 141, 153, 166, 181, 197, 217, 241};
+constexpr std::uint8_t kE2M1Levels[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                          16, 15, 14, 13, 12, 10, 8,  4};
+
+}  // namespace
+}  // namespace conclave::kernels
+
+#include "kernels/qmatmul/qmatmul_types.h"
+
+namespace conclave::kernels {
+namespace {
+
+// Sums of the tile being computed, [row][16 columns].
+struct alignas(64) Sums {
+  float of[kQuantRows][kQuantPanel];
+};
+
+// 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
+struct LeftBlock {
+  const std::int8_t* q;       // [m][32]
+  const std::int32_t* start;  // [m], or [m][2] with groups of 16
+  const float* scale;         // [m]
+  const float* scaled_sum;    // [m]
+};
+
+template <class V, class T, int R>
+[[gnu::always_inline]] inline void dots_of_32(const typename V::I* w, const LeftBlock& left,
+                                              Index r, typename V::I* dot) {
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) dot[i] = T::kStart ? V::set1_32(left.start[r + i]) : V::zero();
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      dot[i] = V::template dot<T::kWide>(dot[i], w[j], left.q + (r + i) * 32 + 4 * j);
+    }
+  }
+}
+
+template <class V, class T, int R>
+[[gnu::always_inline]] inline void rows_of_32(const typename V::I* w, typename V::F d,
+                                              typename V::F min, const LeftBlock& left, Index r,
+                                              Sums& sums) {
+  typename V::I dot[R];
+  dots_of_32<V, T, R>(w, left, r, dot);
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+    float* sum = sums.of[r + i];
+    auto total = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[r + i]), V::loadf(sum));
+    if constexpr (T::kMin) total = V::fma(min, V::set1f(left.scaled_sum[r + i]), total);
+    V::storef(sum, total);
+  }
+}
+
+template <class V, class T, int R>
+[[gnu::always_inline]] inline void dots_of_group(const typename V::I* w, const LeftBlock& left,
+                                                 Index r, typename V::I (*dot)[R]) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+    for (int p = 0; p < kParts; ++p) {
+      dot[p][i] = T::kStart ? V::set1_32(left.start[(r + i) * kParts + p]) : V::zero();
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      auto& sum = dot[T::kGroups16 ? j / 4 : 0][i];
+      sum = V::template dot<T::kWide>(sum, w[j], left.q + (r + i) * 32 + 4 * j);
+    }
+  }
+}
+
+template <class V, class T, int R>
+[[gnu::always_inline]] inline void rows_of_group(const typename V::I* w, typename V::F d0,
+                                                 typename V::F d1, const LeftBlock& left, Index r,
+                                                 Sums& sums) {
+  typename V::I dot[T::kGroups16 ? 2 : 1][R];
+  dots_of_group<V, T, R>(w, left, r, dot);
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+    float* sum = sums.of[r + i];
+    auto total = V::fma(V::to_float(dot[0][i]), d0, V::loadf(sum));
+    if constexpr (T::kGroups16) total = V::fma(V::to_float(dot[1][i]), d1, total);
+    V::storef(sum, total);
+  }
+}
+
+// The scaled sum of a super-block less its minimums; `index` counts the super-blocks of all rows.
+template <class V, class T>
+inline typename V::F less_minimums(typename V::F total, const Super<V>& super,
+                                   const std::int32_t* sums, Index index) {
+  if constexpr (T::kMinPairs > 0) {
+    const auto* pairs = reinterpret_cast<const std::int16_t*>(sums) + index * 2 * T::kMinPairs;
+    auto mins = V::zero();
+#pragma GCC unroll 8
+    for (int p = 0; p < T::kMinPairs; ++p) {
+      mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
+    }
+    total = V::fnma(V::to_float(mins), super.d_min, total);
+  }
+  return total;
+}
+
+// body.template operator()<R>(r) for rows 0 .. m - 1 in groups of R <= V::kRows.
+template <class V, class Body>
+inline void for_rows(Index m, const Body& body) {
+  Index r = 0;
+  for (; r + V::kRows <= m; r += V::kRows) body.template operator()<V::kRows>(r);
+  const Index rest = m - r;
+  if constexpr (V::kRows > 1) {
+    if (rest == 1) return body.template operator()<1>(r);
+  }
+  if constexpr (V::kRows > 2) {
+    if (rest == 2) return body.template operator()<2>(r);
+    if (rest == 3) return body.template operator()<3>(r);
+  }
+  if constexpr (V::kRows > 4) {
+    if (rest == 4) return body.template operator()<4>(r);
+    if (rest == 5) return body.template operator()<5>(r);
+    if (rest == 6) return body.template operator()<6>(r);
+    if (rest == 7) return body.template operator()<7>(r);
+  }
+}
+
+// Asks for the weights that come next, far enough ahead to be there in time and into the second
+// level: the dot products of a block fill the window in which the processor looks ahead, and
+// without this a row alone reads at half of what memory delivers (Zen 4).
+constexpr Index kAhead = 32 << 10;
+template <int kBytes>
+inline void fetch_ahead(const std::byte* at) {
+  const auto address = reinterpret_cast<std::uintptr_t>(at) + kAhead;
+#pragma GCC unroll 8
+  for (int i = 0; i < (kBytes + 63) / 64; ++i) {
+    __builtin_prefetch(reinterpret_cast<const void*>(address + static_cast<std::uintptr_t>(64 * i)),
+                       0, 2);
+  }
+}
+
+template <class V, class T>
+inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
+                        const std::byte* panel, Sums& sums) {
+  const Index m = tile.rows, k = tile.k, blocks = k / 32;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
+  const std::byte* extra = tile.left + layout.sums_at(m, k);
+  const std::byte* tails = panel + blocks * T::kChunk;
+  for (Index b = 0; b < blocks; ++b) {
+    fetch_ahead<T::kChunk>(panel + b * T::kChunk);
+    typename V::I w[8];
+    T::numbers(panel + b * T::kChunk, w);
+    const std::byte* tail = tails + b * T::kTail;
+    const auto d = T::scale(tail);
+    auto min = d;
+    if constexpr (T::kMin) min = T::min(tail);
+    const LeftBlock left = {q + b * m * 32, reinterpret_cast<const std::int32_t*>(extra) + b * m,
+                            scale + b * m, reinterpret_cast<const float*>(extra) + b * m};
+    for_rows<V>(m, [&]<int R>(Index r) { rows_of_32<V, T, R>(w, d, min, left, r, sums); });
+  }
+}
+
+template <class V, class T>
+inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
+                         const std::byte* panel, Sums& sums) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+  const Index m = tile.rows, k = tile.k, blocks = k / 256;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
+  const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(m, k));
+  const std::byte* tails = panel + blocks * T::kChunk;
+  Sums part;
+  for (Index b = 0; b < blocks; ++b) {
+    const std::byte* chunk = panel + b * T::kChunk;
+    Super<V> super;
+    T::prepare(chunk, tails + b * T::kTail, super);
+    for (Index r = 0; r < m; ++r) V::storef(part.of[r], V::zerof());
+    for (int g = 0; g < 8; ++g) {
+      fetch_ahead<T::kChunk / 8>(chunk + T::kChunk / 8 * g);
+      typename V::I w[8];
+      T::numbers(chunk, g, w);
+      const Index at = (b * 8 + g) * m;
+      const LeftBlock left = {q + at * 32, extra + at * kParts, nullptr, nullptr};
+      const auto d0 = super.scale[kParts * g], d1 = super.scale[kParts * g + kParts - 1];
+      for_rows<V>(m, [&]<int R>(Index r) { rows_of_group<V, T, R>(w, d0, d1, left, r, part); });
+    }
+    for (Index r = 0; r < m; ++r) {
+      const auto total = less_minimums<V, T>(V::loadf(part.of[r]), super, extra, b * m + r);
+      V::storef(sums.of[r], V::fma(total, V::set1f(scale[b * m + r]), V::loadf(sums.of[r])));
+    }
+  }
+}
+
+// The same for R rows, whose sums stay in registers, and with the eight groups of a super-block
+// spelled out: few rows are bound by taking weights apart.
+template <class V, class T, int R>
+inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                            const std::byte* panel, Sums& sums) {
+  const Index k = tile.k, blocks = k / 32;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
+  const std::byte* extra = tile.left + layout.sums_at(R, k);
+  const auto* start = reinterpret_cast<const std::int32_t*>(extra);
+  const auto* scaled_sum = reinterpret_cast<const float*>(extra);
+  const std::byte* tails = panel + blocks * T::kChunk;
+  typename V::F total[R];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) total[i] = V::zerof();
+  for (Index b = 0; b < blocks; ++b) {
+    fetch_ahead<T::kChunk>(panel + b * T::kChunk);
+    typename V::I w[8];
+    T::numbers(panel + b * T::kChunk, w);
+    const std::byte* tail = tails + b * T::kTail;
+    const auto d = T::scale(tail);
+    const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
+    typename V::I dot[R];
+    dots_of_32<V, T, R>(w, left, 0, dot);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+      total[i] = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[i]), total[i]);
+      if constexpr (T::kMin) {
+        total[i] = V::fma(T::min(tail), V::set1f(left.scaled_sum[i]), total[i]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) V::storef(sums.of[i], total[i]);
+}
+
+template <class V, class T, int R, int G>
+[[gnu::always_inline]] inline void group_of_few(const std::byte* chunk, const std::int8_t* q,
+                                                const std::int32_t* start, const Super<V>& super,
+                                                typename V::F* part) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+  fetch_ahead<T::kChunk / 8>(chunk + T::kChunk / 8 * G);
+  typename V::I w[8];
+  T::numbers(chunk, G, w);
+  const LeftBlock left = {q + G * R * 32, start + G * R * kParts, nullptr, nullptr};
+  typename V::I dot[kParts][R];
+  dots_of_group<V, T, R>(w, left, 0, dot);
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    part[i] = V::fma(V::to_float(dot[0][i]), super.scale[kParts * G], part[i]);
+    if constexpr (T::kGroups16) {
+      part[i] = V::fma(V::to_float(dot[1][i]), super.scale[2 * G + 1], part[i]);
+    }
+  }
+}
+
+template <class V, class T, int R>
+inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                             const std::byte* panel, Sums& sums) {
+  constexpr int kParts = T::kGroups16 ? 2 : 1;
+  const Index k = tile.k, blocks = k / 256;
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
+  const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(R, k));
+  const std::byte* tails = panel + blocks * T::kChunk;
+  typename V::F total[R];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) total[i] = V::zerof();
+  for (Index b = 0; b < blocks; ++b) {
+    const std::byte* chunk = panel + b * T::kChunk;
+    const auto* q = reinterpret_cast<const std::int8_t*>(tile.left) + b * R * 256;
+    const std::int32_t* start = extra + b * 8 * R * kParts;
+    Super<V> super;
+    T::prepare(chunk, tails + b * T::kTail, super);
+    typename V::F part[R];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) part[i] = V::zerof();
+    group_of_few<V, T, R, 0>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 1>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 2>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 3>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 4>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 5>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 6>(chunk, q, start, super, part);
+    group_of_few<V, T, R, 7>(chunk, q, start, super, part);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+      const auto scaled = less_minimums<V, T>(part[i], super, extra, b * R + i);
+      total[i] = V::fma(scaled, V::set1f(scale[b * R + i]), total[i]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) V::storef(sums.of[i], total[i]);
+}
+
+template <class V, class T, bool kSuper, int R>
+inline void panel_of_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                         const std::byte* panel, Sums& sums) {
+  if constexpr (kSuper) {
+    panel_of_256_few<V, T, R>(tile, layout, panel, sums);
+  } else {
+    panel_of_32_few<V, T, R>(tile, layout, panel, sums);
+  }
+}
+
+template <class V, class T, bool kSuper>
+inline void panel_product(const QuantTile& tile, const QuantLeftLayout& layout,
+                          const std::byte* panel, Sums& sums) {
+  switch (tile.rows) {
+    case 1:
+      return panel_of_few<V, T, kSuper, 1>(tile, layout, panel, sums);
+    case 2:
+      return panel_of_few<V, T, kSuper, 2>(tile, layout, panel, sums);
+    case 3:
+      return panel_of_few<V, T, kSuper, 3>(tile, layout, panel, sums);
+    case 4:
+      return panel_of_few<V, T, kSuper, 4>(tile, layout, panel, sums);
+    default:
+      break;
+  }
+  for (Index r = 0; r < tile.rows; ++r) V::storef(sums.of[r], V::zerof());
+  if constexpr (kSuper) {
+    panel_of_256<V, T>(tile, layout, panel, sums);
+  } else {
+    panel_of_32<V, T>(tile, layout, panel, sums);
+  }
+}
+
+template <class V, class T, bool kSuper>
+void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index panel_size) {
+  for (Index n = 0; n < tile.n; n += kQuantPanel) {
+    Sums sums;
+    panel_product<V, T, kSuper>(tile, layout, tile.right + n / kQuantPanel * panel_size, sums);
+    for (Index r = 0; r < tile.rows; ++r) {
+      float* y = tile.y + r * tile.y_stride + n;
+      if (tile.accumulate) {
+        V::add(y, V::loadf(sums.of[r]), tile.n - n);
+      } else {
+        V::put(y, V::loadf(sums.of[r]), tile.n - n);
+      }
+    }
+  }
+}
+
+// Scale of `count` numbers (a multiple of 32) and the integers; sums of 16 to sums[count / 16].
+template <class V>
+inline float quantize_group(const float* x, int count, std::int8_t* q, std::int32_t* sums) {
+  constexpr std::int32_t kInfinity = 0x7f800000;
+  auto most = V::zero();
+  for (int i = 0; i < count; i += 16) {
+    most = V::max32(most, V::magnitude_bits(V::loadu(x + i)));
+  }
+  // Magnitudes are ordered as their bits are, infinity and NaN above all others.
+  const std::int32_t bits = V::largest(most);
+  const float largest = __builtin_bit_cast(float, bits);
+  float inverse = bits > 0 && bits < kInfinity ? 127.0f / largest : 0.0f;
+  if (!(inverse <= 3.402823466e38f)) inverse = 0;
+  if (bits >= kInfinity) {
+    for (int i = 0; i < count; i += 16) {
+      V::store_bytes(q + i, V::zero());
+      sums[i / 16] = 0;
+    }
+    return __builtin_nanf("");
+  }
+  for (int i = 0; i < count; i += 16) {
+    const auto v = V::round(V::mul(V::loadu(x + i), V::set1f(inverse)));
+    V::store_bytes(q + i, v);
+    sums[i / 16] = V::sum(v);
+  }
+  return largest / 127.0f;
+}
+
+template <class V>
+void quantize_left(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
+                   std::int64_t k, std::byte* left) noexcept {
+  const QuantLeftLayout layout = quant_left_layout(type);
+  auto* const q = reinterpret_cast<std::int8_t*>(left);
+  auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
+  std::byte* const extra = left + layout.sums_at(m, k);
+  alignas(64) std::int8_t group[256];
+  std::int32_t sums[16];
+  for (Index r = 0; r < m; ++r) {
+    for (Index at = 0, g = 0; at < k; at += layout.scale_group, ++g) {
+      const float scale = quantize_group<V>(x + r * stride + at, layout.scale_group, group, sums);
+      scales[g * m + r] = scale;
+      for (int i = 0; i < layout.scale_group / 32; ++i) {
+        const Index b = (at / 32 + i) * m + r;
+        __builtin_memcpy(q + b * 32, group + 32 * i, 32);
+        put_sums(layout, extra, b, g * m + r, i, sums[2 * i], sums[2 * i + 1], scale);
+      }
+    }
+  }
+}
+
+template <class V>
+void product(const QuantTile& tile) noexcept {
+  const QuantLeftLayout layout = quant_left_layout(tile.type);
+  const Index panel_size = quant_layout(tile.type)->panel_size(tile.k);
+  switch (tile.type) {
+    case QuantType::kQ4_0:
+      return product_of<V, TakeQ4_0<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ4_1:
+      return product_of<V, TakeQ4_1<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ5_0:
+      return product_of<V, TakeQ5_0<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ5_1:
+      return product_of<V, TakeQ5_1<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ8_0:
+      return product_of<V, TakeQ8_0<V>, false>(tile, layout, panel_size);
+    case QuantType::kIQ4_NL:
+      return product_of<V, TakeIQ4_NL<V>, false>(tile, layout, panel_size);
+    case QuantType::kMXFP4:
+      return product_of<V, TakeMXFP4<V>, false>(tile, layout, panel_size);
+    case QuantType::kQ2_K:
+      return product_of<V, TakeQ2_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ3_K:
+      return product_of<V, TakeQ3_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ4_K:
+      return product_of<V, TakeQ4_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ5_K:
+      return product_of<V, TakeQ5_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kQ6_K:
+      return product_of<V, TakeQ6_K<V>, true>(tile, layout, panel_size);
+    case QuantType::kIQ4_XS:
+      return product_of<V, TakeIQ4_XS<V>, true>(tile, layout, panel_size);
+    default:
+      return;
+  }
+}
+
+}  // namespace
+}  // namespace conclave::kernels

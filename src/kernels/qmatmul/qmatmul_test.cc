@@ -1,0 +1,196 @@
+// Packing, quantised activations and products of every kernel of the list that this machine runs.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels/choice.h"
+#include "kernels/matmul/matmul_testing.h"
+#include "kernels/qmatmul/qmatmul_kernels.h"
+#include "kernels/qmatmul/qmatmul_testing.h"
+
+namespace conclave::kernels {
+namespace {
+
+using conclave::testing::GuardedMatrix;
+using conclave::testing::quantised_types;
+using conclave::testing::random_blocks;
+
+AlignedBuffer pack(QuantType type, const std::vector<std::byte>& blocks, std::int64_t n,
+                   std::int64_t k) {
+  const QuantLayout& layout = *quant_layout(type);
+  AlignedBuffer panels(static_cast<std::size_t>(layout.panels(n) * layout.panel_size(k)));
+  const std::int64_t row_bytes = quant_bytes(type, k);
+  for (std::int64_t p = 0; p < layout.panels(n); ++p) {
+    pack_quant_panel(layout, blocks.data() + p * kQuantPanel * row_bytes, row_bytes,
+                     std::min<std::int64_t>(kQuantPanel, n - p * kQuantPanel), k,
+                     panels.data() + p * layout.panel_size(k));
+  }
+  return panels;
+}
+
+// A left tile between guard bytes.
+struct Left {
+  std::vector<std::byte> bytes;
+  std::size_t size;
+  Left(const QuantKernels& kernel, QuantType type, MatrixView<const float> x)
+      : size(static_cast<std::size_t>(quant_left_layout(type).size(x.rows, x.cols))) {
+    bytes.assign(size + 64, std::byte{0x5a});
+    kernel.quantize_left(type, x.data, x.stride, x.rows, x.cols, bytes.data());
+    for (std::size_t i = size; i < bytes.size(); ++i) {
+      if (bytes[i] != std::byte{0x5a}) ADD_FAILURE() << "written behind the tile";
+    }
+  }
+};
+
+// What the left tile says: x as the product sees it.
+GuardedMatrix seen(QuantType type, const Left& left, std::int64_t m, std::int64_t k) {
+  const QuantLeftLayout layout = quant_left_layout(type);
+  const auto* q = reinterpret_cast<const std::int8_t*>(left.bytes.data());
+  const auto* scales = reinterpret_cast<const float*>(left.bytes.data() + layout.scales_at(m, k));
+  GuardedMatrix x(m, k);
+  for (std::int64_t r = 0; r < m; ++r) {
+    for (std::int64_t i = 0; i < k; ++i) {
+      x.view()(r, i) = scales[i / layout.scale_group * m + r] *
+                       static_cast<float>(q[(i / 32 * m + r) * 32 + i % 32]);
+    }
+  }
+  return x;
+}
+
+TEST(QuantPanels, RowsComeBackWholeAndNothingElseIsTouched) {
+  for (QuantType type : quantised_types()) {
+    const QuantLayout& layout = *quant_layout(type);
+    for (std::int64_t count : {1, 3, 15, 16}) {
+      for (std::int64_t blocks : {1, 2, 5}) {
+        const std::int64_t k = blocks * layout.block_count;
+        const std::vector<std::byte> rows = random_blocks(type, count * k, 9);
+        const std::int64_t row_bytes = quant_bytes(type, k);
+        const auto size = static_cast<std::size_t>(layout.panel_size(k));
+        std::vector<std::byte> panel(size + 64, std::byte{0xa5});
+        pack_quant_panel(layout, rows.data(), row_bytes, count, k, panel.data());
+        for (std::size_t i = size; i < panel.size(); ++i) ASSERT_EQ(panel[i], std::byte{0xa5});
+        for (int r = 0; r < kQuantPanel; ++r) {
+          std::vector<std::byte> row(static_cast<std::size_t>(row_bytes));
+          unpack_quant_row(layout, panel.data(), r, k, row.data());
+          const std::vector<std::byte> zeros(row.size());
+          ASSERT_EQ(std::memcmp(row.data(), r < count ? rows.data() + r * row_bytes : zeros.data(),
+                                row.size()),
+                    0)
+              << quant_info(type).name << " row " << r << " of " << count;
+        }
+      }
+    }
+  }
+}
+
+TEST(QuantLeft, RoundsToTheNearestOf255LevelsOfTheLargest) {
+  for (const QuantKernels& kernel : runnable(quant_kernels())) {
+    for (QuantType type : quantised_types()) {
+      const int group = quant_left_layout(type).scale_group;
+      GuardedMatrix x(3, 512, 5, 3);
+      x.randomise(2);
+      for (std::int64_t i = 256; i < 512; ++i) x.view()(1, i) = 0;
+      x.view()(2, 0) = -1e-42f;  // alone in its group: a subnormal scale, without an inverse
+      for (std::int64_t i = 1; i < group; ++i) x.view()(2, i) = 0;
+      const Left left(kernel, type, x.view());
+      GuardedMatrix back = seen(type, left, 3, 512);
+      for (std::int64_t r = 0; r < 3; ++r) {
+        for (std::int64_t i = 0; i < 512; ++i) {
+          float largest = 0;
+          for (std::int64_t j = i / group * group; j < (i / group + 1) * group; ++j) {
+            largest = std::max(largest, std::fabs(x.view()(r, j)));
+          }
+          ASSERT_LE(std::fabs(back.view()(r, i) - x.view()(r, i)), std::max(largest / 253, 2e-42f))
+              << sys::isa_name(kernel.isa) << " " << quant_info(type).name << " " << r << ", " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(QuantLeft, AllInstructionSetsMakeTheSameTile) {
+  for (const QuantKernels& kernel : runnable(quant_kernels())) {
+    for (QuantType type : quantised_types()) {
+      for (std::int64_t m : {1, 7, 32}) {
+        GuardedMatrix x(m, 512, 1, 1);
+        x.randomise(static_cast<std::uint64_t>(m));
+        x.view()(0, 5) = 0.5f / 127 * 100;
+        const Left a(quant_kernels().front(), type, x.view()), b(kernel, type, x.view());
+        ASSERT_EQ(std::memcmp(a.bytes.data(), b.bytes.data(), a.size), 0)
+            << sys::isa_name(kernel.isa) << " " << quant_info(type).name;
+      }
+    }
+  }
+}
+
+// The integers are exact, so all that is left is the rounding of a few f32 operations a block.
+TEST(QuantProduct, EqualsTheF64ProductOfWhatIsStored) {
+  for (const QuantKernels& kernel : runnable(quant_kernels())) {
+    for (QuantType type : quantised_types()) {
+      for (std::int64_t m = 1; m <= kQuantRows; m += m < 18 ? 1 : 7) {
+        const std::int64_t n = m * 11 % 50 + 1;
+        const std::int64_t k = quant_info(type).block_count * (1 + m % 3);
+        const auto blocks = random_blocks(type, n * k, static_cast<std::uint64_t>(m));
+        const AlignedBuffer right = pack(type, blocks, n, k);
+        std::vector<float> w(static_cast<std::size_t>(n * k));
+        dequantize(type, blocks.data(), n * k, w.data());
+        GuardedMatrix x(m, k, 4, 1), y(m, n, 3, 2);
+        x.randomise(static_cast<std::uint64_t>(m + 100));
+        const Left left(kernel, type, x.view());
+        kernel.product({type, left.bytes.data(), right.data(), k, m, n, y.view().data,
+                        y.view().stride, false});
+        y.expect_guards("product");
+        GuardedMatrix rounded = seen(type, left, m, k);
+        const auto expected = conclave::testing::product_f64(
+            rounded.view(), MatrixView<const float>(w.data(), n, k), DType::kF32);
+        EXPECT_LE(conclave::testing::nmse(y.view(), expected), 3e-12)
+            << sys::isa_name(kernel.isa) << " " << quant_info(type).name << " " << m << " x " << n
+            << " x " << k;
+      }
+    }
+  }
+}
+
+// The largest integers there are: no sum may saturate.
+TEST(QuantProduct, ExtremesDoNotSaturate) {
+  for (const QuantKernels& kernel : runnable(quant_kernels())) {
+    for (QuantType type : quantised_types()) {
+      const QuantLayout& layout = *quant_layout(type);
+      const std::int64_t k = 512, n = 16, m = 9;
+      for (int bits : {0x00, 0x7f, 0x80, 0xff}) {
+        auto blocks = random_blocks(type, n * k, 5);
+        for (std::size_t at = 0; at < blocks.size();
+             at += static_cast<std::size_t>(layout.block_bytes)) {
+          std::byte* block = blocks.data() + at;
+          std::fill_n(block + layout.words_at, 4 * layout.n_words, static_cast<std::byte>(bits));
+          std::fill_n(block + layout.planes_at, layout.n_planes, static_cast<std::byte>(bits));
+        }
+        const AlignedBuffer right = pack(type, blocks, n, k);
+        std::vector<float> w(static_cast<std::size_t>(n * k));
+        dequantize(type, blocks.data(), n * k, w.data());
+        for (float sign : {1.0f, -1.0f}) {
+          GuardedMatrix x(m, k), y(m, n);
+          x.fill(sign);
+          const Left left(kernel, type, x.view());
+          kernel.product({type, left.bytes.data(), right.data(), k, m, n, y.view().data,
+                          y.view().stride, false});
+          const auto expected = conclave::testing::product_f64(
+              seen(type, left, m, k).view(), MatrixView<const float>(w.data(), n, k), DType::kF32);
+          double size = 0;
+          for (float value : w) size = std::max(size, std::fabs(static_cast<double>(value)));
+          for (std::int64_t r = 0; r < m; ++r) {
+            for (std::int64_t c = 0; c < n; ++c) {
+              ASSERT_NEAR(y.view()(r, c), expected[static_cast<std::size_t>(r * n + c)],
+                          2e-4 * size * std::sqrt(static_cast<double>(k)))
+                  << sys::isa_name(kernel.isa) << " " << quant_info(type).name << " " << bits;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace conclave::kernels

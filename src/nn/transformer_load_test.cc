@@ -1,0 +1,151 @@
+// Models whose source offers blocks of quantised types: the logits against those of the same
+// weights in f32, in all combinations that files have.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/qmatmul/qmatmul_testing.h"
+#include "nn/transformer.h"
+
+namespace conclave::nn {
+namespace {
+
+TransformerConfig small_config(bool tied) {
+  TransformerConfig config;
+  config.vocab_size = 51;
+  config.d_model = 256;
+  config.n_layers = 2;
+  config.n_heads = 4;
+  config.n_kv_heads = 2;
+  config.head_dim = 64;
+  config.max_positions = 64;
+  config.tie_embeddings = tied;
+  moe::LayerConfig ffn;
+  ffn.router.n_experts = 4;
+  ffn.router.k = 2;
+  ffn.d_expert = 256;
+  config.ffn_L = {ffn, ffn};
+  return config;
+}
+
+// As a mixed file stores them: most in one type, the value map and every other w_down in another.
+QuantType stored_type(const ParamId& id) {
+  if (id.role == Role::kEmbedding) return QuantType::kQ8_0;
+  if (id.role == Role::kValue || id.role == Role::kHead) return QuantType::kQ6_K;
+  if (id.role == Role::kExpertDown && id.expert % 2 == 1) return QuantType::kQ5_0;
+  return QuantType::kQ4_K;
+}
+
+class Blocks final : public WeightSource {
+ public:
+  explicit Blocks(bool offered) : offered_(offered) {}
+
+  void read(const ParamSpec& spec, MatrixView<float> out) override {
+    if (!in_blocks(spec)) {  // norms near 1, routers of a useful size
+      for (std::int64_t i = 0; i < out.rows * out.cols; ++i) {
+        out.row(i / out.cols)[i % out.cols] =
+            out.rows == 1 ? 1.0f
+                          : 0.1f * static_cast<float>(Rng(7).normal(static_cast<std::uint64_t>(i)));
+      }
+      return;
+    }
+    const auto blocks = make(spec);
+    const std::int64_t row = quant_bytes(stored_type(spec.id), out.cols);
+    for (std::int64_t r = 0; r < out.rows; ++r) {
+      dequantize(stored_type(spec.id), blocks.data() + r * row, out.cols, out.row(r));
+    }
+  }
+  std::optional<QuantType> block_type(const ParamSpec& spec) const override {
+    if (!offered_ || !in_blocks(spec)) return std::nullopt;
+    return stored_type(spec.id);
+  }
+  void read_blocks(const ParamSpec& spec, std::span<std::byte> out) override {
+    if (++reads_ == fails_at) fail(ErrorKind::kIo, "{}: no such disk", describe(spec.id));
+    const auto blocks = make(spec);
+    ASSERT_EQ(blocks.size(), out.size());
+    std::memcpy(out.data(), blocks.data(), out.size());
+  }
+
+  int fails_at = 0;
+
+ private:
+  static bool in_blocks(const ParamSpec& spec) {
+    return spec.shape.rank() == 2 && spec.id.role != Role::kRouter;
+  }
+  static std::vector<std::byte> make(const ParamSpec& spec) {
+    const auto seed = static_cast<std::uint64_t>(static_cast<int>(spec.id.role) * 1000 +
+                                                 spec.id.layer * 100 + spec.id.expert + 500);
+    return testing::random_blocks(stored_type(spec.id), spec.shape.count(), seed);
+  }
+  bool offered_;
+  std::atomic<int> reads_{0};
+};
+
+std::vector<float> logits(Transformer& transformer, ops::Context& context) {
+  const std::vector<std::int32_t> ids = {3, 50, 0, 17, 17, 42, 8};
+  const auto T = static_cast<std::int64_t>(ids.size());
+  const auto cache = transformer.new_cache(T);
+  Batch batch;
+  batch.ids_T = ids;
+  batch.chunks.push_back({cache.get(), 0, T, 0});
+  Activations activations;
+  transformer.forward(context, batch, {}, activations);
+  const std::int64_t V = transformer.config().vocab_size;
+  std::vector<float> out(static_cast<std::size_t>(T * V));
+  transformer.logits(context, activations.out.view(), {out.data(), T, V});
+  return out;
+}
+
+TEST(LoadForInference, BlocksComputeWhatTheirNumbersDo) {
+  for (bool tied : {false, true}) {
+    ops::Context context(2);
+    Blocks plain(false), blocks(true);
+    Transformer exact(small_config(tied)), quantised(small_config(tied));
+    exact.load_for_inference(context, plain, DType::kF32);
+    quantised.load_for_inference(context, blocks, DType::kBF16);
+    const std::vector<float> expected = logits(exact, context);
+    const std::vector<float> found = logits(quantised, context);
+    double error = 0, size = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      error += std::pow(static_cast<double>(found[i]) - expected[i], 2);
+      size += std::pow(static_cast<double>(expected[i]), 2);
+    }
+    EXPECT_GT(size, 0);
+    EXPECT_LE(error / size, 6e-3) << (tied ? "tied" : "untied");  // of int8 activations
+    EXPECT_LT(quantised.weight_bytes(), exact.weight_bytes() / 4);
+
+    ops::Context one(1);
+    Transformer again(small_config(tied));
+    again.load_for_inference(one, blocks, DType::kF32);
+    const std::vector<float> same = logits(again, one);
+    EXPECT_EQ(std::memcmp(same.data(), found.data(), same.size() * sizeof(float)), 0);
+  }
+}
+
+TEST(LoadForInference, TiedEmbeddingsAreInMemoryOnce) {
+  ops::Context context(1);
+  Blocks blocks(true);
+  TransformerConfig tied = small_config(true), untied = small_config(false);
+  tied.vocab_size = untied.vocab_size = 4096;
+  Transformer a(tied), b(untied);
+  a.load_for_inference(context, blocks, DType::kBF16);
+  b.load_for_inference(context, blocks, DType::kBF16);
+  const auto head = static_cast<double>(quant_bytes(QuantType::kQ6_K, 4096 * 256));
+  // A panel of one super-block a row is rounded up to whole cache lines.
+  EXPECT_NEAR(static_cast<double>(b.weight_bytes() - a.weight_bytes()), head, 0.01 * head);
+}
+
+TEST(LoadForInference, AnErrorOfTheSourceComesThrough) {
+  for (int threads : {1, 3}) {
+    ops::Context context(threads);
+    Blocks blocks(true);
+    blocks.fails_at = 9;
+    Transformer transformer(small_config(false));
+    EXPECT_THROW(transformer.load_for_inference(context, blocks, DType::kBF16), Error);
+  }
+}
+
+}  // namespace
+}  // namespace conclave::nn
