@@ -25,10 +25,11 @@ LONG = {  # name: (overrides, multiple of --steps)
     "dense 2x tokens": (DENSE, 2),
 }
 SHORT = {
-    "balance 0.01, z 0.001 (demo)": [],
+    "balance 0.05, z 0.001 (demo)": [],
     "balance 0": ["loss.load_balance=0"],
     "balance 0.001": ["loss.load_balance=0.001"],
-    "balance 0.1": ["loss.load_balance=0.1"],
+    "balance 0.01": ["loss.load_balance=0.01"],
+    "balance 0.2": ["loss.load_balance=0.2"],
     "z 0": ["loss.z=0"],
     "loss-free bias, sigmoid": ["router.kind=sigmoid_bias", "router.bias_rate=0.001",
                                 "loss.load_balance=0"],

@@ -96,7 +96,7 @@ void eval_model(const Options& options) {
 void add_eval(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("eval", "measure how well a model predicts texts");
-  command->add_option("MODEL", o->model, "model directory")->required();
+  command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
   command->add_option("--text", o->texts, "FILE or LABEL=FILE, one or more")->required();
   command->add_option("--window", o->window, "tokens seen at once (default: the model's context)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));

@@ -90,7 +90,7 @@ void add_info(CLI::App& app) {
   auto model = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("info", "describe a model without loading it");
-  command->add_option("MODEL", *model, "model directory")->required();
+  command->add_option("MODEL", *model, "model directory or GGUF file")->required();
   command->add_flag("--json", *as_json, "print JSON");
   command->footer("Example:\n  conclave info my-model --json");
   command->callback([model, as_json] {

@@ -323,7 +323,7 @@ void inspect_model(const Options& options) {
 void add_inspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("inspect", "see what the experts of a model do");
-  command->add_option("MODEL", o->model, "model directory")->required();
+  command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
   command->add_option("--data", o->data, "LABEL=FILE of text to read, repeated")->required();
   command->add_option("--out", o->report, "report to write (.html, opens without a network)");
   command->add_option("--json", o->routing, "all routing figures as JSON");

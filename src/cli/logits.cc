@@ -31,7 +31,7 @@ void write_logits(const Options& options) {
 void add_logits(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("logits", "write the logits of a token sequence as .npy");
-  command->add_option("MODEL", o->model, "model directory")->required();
+  command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
   command->add_option("--ids", o->ids, "token ids, separated by commas")
       ->required()
       ->delimiter(',');

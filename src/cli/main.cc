@@ -48,6 +48,8 @@ int run(int argc, char** argv) {
   cli::add_info(app);
   cli::add_logits(app);
   cli::add_tokenize(app);
+  cli::add_convert(app);
+  cli::add_quantize(app);
   cli::add_completion(app);
   if (refuse_unknown_verb(app, argc, argv)) return cli::kExitUsage;
   try {

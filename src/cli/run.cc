@@ -77,7 +77,7 @@ void add_run(CLI::App& app) {
   auto o = std::make_shared<Options>();
   infer::SamplingOptions& s = o->generate.sampling;
   CLI::App* command = app.add_subcommand("run", "continue a prompt, streaming tokens");
-  command->add_option("MODEL", o->model, "model directory")->required();
+  command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
   command->add_option("-p,--prompt", o->prompt, "text to continue; - reads standard input");
   command->add_option("-n,--max-tokens", o->generate.max_tokens, "longest answer, in tokens")
       ->check(CLI::Range(std::int64_t{0}, (std::int64_t{1} << 31) - 1))

@@ -17,6 +17,8 @@ void add_inspect(CLI::App& app);
 void add_info(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_tokenize(CLI::App& app);
+void add_convert(CLI::App& app);
+void add_quantize(CLI::App& app);
 void add_completion(CLI::App& app);
 
 // Exit codes of the program.

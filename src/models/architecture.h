@@ -20,6 +20,8 @@ class StoredNames {
   virtual bool has(const std::string& name) const = 0;
 };
 
+struct GgufForm;  // models/gguf_form.h
+
 struct Architecture {
   const char* model_type;   // config.json's "model_type"
   const char* class_name;   // config.json's "architectures": the class of the reference library
@@ -38,6 +40,8 @@ struct Architecture {
   // Tensors of released files that inference does not use (layers that predict further tokens);
   // null: none.
   bool (*ignores)(const std::string& name, const nn::TransformerConfig& config) = nullptr;
+  // How GGUF files say the same; null: they do not.
+  const GgufForm* gguf = nullptr;
 };
 
 // All architectures, most specific first: a trained model is saved as the first that can express

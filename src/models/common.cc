@@ -126,6 +126,9 @@ std::optional<io::JsonView> rope_object(const io::JsonView& config, std::string_
   return {};
 }
 
+// GGUF files keep numbers in f32: rounded here too, both forms of a model agree in every bit.
+double single(double x) { return static_cast<double>(static_cast<float>(x)); }
+
 std::vector<double> pair_factors(const io::JsonView& rope, const char* key, int rotary_dim) {
   std::vector<double> factors = rope.numbers(key);
   const auto expected = static_cast<std::size_t>(rotary_dim / 2);
@@ -182,12 +185,12 @@ double yarn_magnitude(double factor, double mscale) {
 
 void parse_rope(const io::JsonView& config, double default_theta, int rotary_dim,
                 nn::TransformerConfig& c) {
-  c.rope.theta = config.number("rope_theta", 1e-3, 1e12, default_theta);
+  c.rope.theta = single(config.number("rope_theta", 1e-3, 1e12, default_theta));
   std::string_view key;
   const std::optional<io::JsonView> found = rope_object(config, key);
   if (!found) return;
   const io::JsonView& rope = *found;
-  c.rope.theta = rope.number("rope_theta", 1e-3, 1e12, c.rope.theta);
+  c.rope.theta = single(rope.number("rope_theta", 1e-3, 1e12, c.rope.theta));
   const std::string type = rope.string("rope_type", rope.string("type", "default"));
   if (type == "default" || type == "dynamic") return;
   nn::RopeScaling& s = c.rope.scaling;
@@ -213,6 +216,10 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
   switch (s.kind) {
     case nn::RopeScalingKind::kNone:
       return nullptr;
+    case nn::RopeScalingKind::kFactors:  // no type of the reference library says this
+      fail(ErrorKind::kUnsupported,
+           "the file divides rotary frequencies by factors of its own, which config.json cannot "
+           "say");
     case nn::RopeScalingKind::kLinear:
       return {{"rope_type", "linear"}, {"factor", s.factor}};
     case nn::RopeScalingKind::kYarn:

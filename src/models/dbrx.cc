@@ -3,6 +3,7 @@
 #include "models/dbrx.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -146,6 +147,10 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   }
 }
 
+const GgufForm kGguf = {.arch = "dbrx", .fused_qkv = true, .name = [](Role role) -> const char* {
+                          return role == Role::kFfnNorm ? "attn_output_norm.weight" : nullptr;
+                        }};
+
 }  // namespace
 
 const Architecture kDbrx = {"dbrx",
@@ -154,6 +159,8 @@ const Architecture kDbrx = {"dbrx",
                             parse,
                             write,
                             can_express,
-                            place};
+                            place,
+                            nullptr,
+                            &kGguf};
 
 }  // namespace conclave::models

@@ -6,6 +6,7 @@
 #include "models/deepseek_layers.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace conclave::models {
 namespace {
@@ -138,6 +139,31 @@ TensorPlace place_latent(const ParamSpec& spec, const nn::TransformerConfig& c,
     place.order = latent_then_rotary(m, pairs);
   }
   return place;
+}
+
+bool has_sigmoid_gating(const GgufKeys& keys) {
+  return keys.integer("expert_gating_func", 0, 255, 0) == 2;
+}
+
+// YaRN's magnitude is not on the angles but on the scores: (0.1 m log(factor) + 1)^2, where the
+// file gives 0.1 m.
+void read_latent_gguf(const GgufKeys& keys, nn::TransformerConfig& c) {
+  c.rope.stored_in_pairs = true;  // in directories, too
+  nn::RopeScaling& s = c.rope.scaling;
+  if (s.kind != nn::RopeScalingKind::kYarn) return;
+  if (!keys.has("rope.scaling.attn_factor")) s.magnitude = s.long_magnitude = 1;
+  const double multiplier = keys.number("rope.scaling.yarn_log_multiplier", 0, 1e3, 0);
+  if (multiplier == 0 || keys.has("attention.scale")) return;
+  const double m = multiplier * std::log(s.factor) + 1;
+  c.attention.scale = m * m / std::sqrt(static_cast<double>(c.head_dim));
+}
+
+void write_latent_gguf(const nn::TransformerConfig& c, io::GgufMetadata& metadata) {
+  const nn::RopeScaling& s = c.rope.scaling;
+  if (s.kind != nn::RopeScalingKind::kYarn || c.attention.scale == 0 || s.factor <= 1) return;
+  const double m = std::sqrt(c.attention.scale * std::sqrt(static_cast<double>(c.head_dim)));
+  metadata.set("deepseek2.rope.scaling.yarn_log_multiplier",
+               static_cast<float>((m - 1) / std::log(s.factor)));
 }
 
 }  // namespace conclave::models

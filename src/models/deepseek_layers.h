@@ -4,6 +4,7 @@
 
 #include "models/architecture.h"
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 
@@ -24,5 +25,10 @@ void parse_groups(const io::JsonView& config, std::int64_t groups, std::int64_t 
 
 TensorPlace place_latent(const ParamSpec& spec, const nn::TransformerConfig& c,
                          const StoredNames& names);
+
+// GGUF files of both: what the keys say about the angles and the scale of scores.
+bool has_sigmoid_gating(const GgufKeys& keys);
+void read_latent_gguf(const GgufKeys& keys, nn::TransformerConfig& config);
+void write_latent_gguf(const nn::TransformerConfig& config, io::GgufMetadata& metadata);
 
 }  // namespace conclave::models

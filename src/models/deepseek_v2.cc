@@ -6,6 +6,7 @@
 #include "models/deepseek_v2.h"
 
 #include "models/deepseek_layers.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -73,6 +74,18 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
+const GgufForm kGguf = {.arch = "deepseek2",
+                        .pairs = true,
+                        .accepts = [](const GgufKeys& keys) { return !has_sigmoid_gating(keys); },
+                        .router =
+                            [] {
+                              moe::RouterConfig router = moe::default_router_config("softmax_topk");
+                              router.renormalize = false;
+                              return router;
+                            },
+                        .read = read_latent_gguf,
+                        .write = write_latent_gguf};
+
 }  // namespace
 
 const Architecture kDeepseekV2 = {"deepseek_v2",
@@ -82,6 +95,7 @@ const Architecture kDeepseekV2 = {"deepseek_v2",
                                   write,
                                   can_express,
                                   place_latent,
-                                  beyond_last_layer};
+                                  beyond_last_layer,
+                                  &kGguf};
 
 }  // namespace conclave::models

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "models/deepseek_layers.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -95,6 +96,18 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
+const GgufForm kGguf = {.arch = "deepseek2",
+                        .pairs = true,
+                        .accepts = has_sigmoid_gating,
+                        .router =
+                            [] {
+                              moe::RouterConfig r = moe::default_router_config("sigmoid_bias");
+                              r.group_fill_zero = true;
+                              return r;
+                            },
+                        .read = read_latent_gguf,
+                        .write = write_latent_gguf};
+
 }  // namespace
 
 const Architecture kDeepseekV3 = {"deepseek_v3",
@@ -104,7 +117,8 @@ const Architecture kDeepseekV3 = {"deepseek_v3",
                                   write,
                                   can_express,
                                   place_latent,
-                                  beyond_last_layer};
+                                  beyond_last_layer,
+                                  &kGguf};
 
 const Architecture kKimiK2 = {"kimi_k2",
                               "DeepseekV3ForCausalLM",
@@ -113,6 +127,7 @@ const Architecture kKimiK2 = {"kimi_k2",
                               write,
                               can_express,
                               place_latent,
-                              beyond_last_layer};
+                              beyond_last_layer,
+                              &kGguf};
 
 }  // namespace conclave::models

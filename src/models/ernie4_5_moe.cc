@@ -3,6 +3,7 @@
 #include "models/ernie4_5_moe.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -108,6 +109,20 @@ bool ignores(const std::string& name, const nn::TransformerConfig& c) {
   return name.find("mtp_") != std::string::npos || beyond_last_layer(name, c);
 }
 
+const GgufForm kGguf = {.arch = "ernie4_5-moe",
+                        .pairs = true,
+                        .router =
+                            [] {
+                              moe::RouterConfig router = moe::default_router_config("softmax_topk");
+                              router.norm_min = 1e-12;
+                              return router;
+                            },
+                        .write =
+                            [](const nn::TransformerConfig&, io::GgufMetadata& metadata) {
+                              metadata.set("ernie4_5-moe.interleave_moe_layer_step",
+                                           std::uint32_t{1});
+                            }};
+
 }  // namespace
 
 const Architecture kErnie45Moe = {"ernie4_5_moe",
@@ -117,6 +132,7 @@ const Architecture kErnie45Moe = {"ernie4_5_moe",
                                   write,
                                   can_express,
                                   place,
-                                  ignores};
+                                  ignores,
+                                  &kGguf};
 
 }  // namespace conclave::models

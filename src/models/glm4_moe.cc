@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "models/deepseek_layers.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -53,6 +54,17 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
 }
 
+const GgufForm kGguf = {.arch = "glm4moe",
+                        .name = [](Role role) -> const char* {
+                          return role == Role::kFfnNorm ? "post_attention_norm.weight" : nullptr;
+                        },
+                        .router =
+                            [] {
+                              moe::RouterConfig router = moe::default_router_config("sigmoid_bias");
+                              router.group_fill_zero = true;
+                              return router;
+                            }};
+
 }  // namespace
 
 const Architecture kGlm4Moe = {"glm4_moe",
@@ -62,6 +74,7 @@ const Architecture kGlm4Moe = {"glm4_moe",
                                write,
                                can_express,
                                place,
-                               beyond_last_layer};
+                               beyond_last_layer,
+                               &kGguf};
 
 }  // namespace conclave::models

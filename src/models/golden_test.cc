@@ -42,6 +42,9 @@ class StoredGradients final : public StoredRows {
   }
   void check(const TensorPlace&, const ParamSpec&, std::set<std::string>&) const override {}
   std::vector<std::string> names() const override { return golden_.names(); }
+  std::uint64_t stored_bytes() const override { return 0; }
+  std::set<std::string> stored_types() const override { return {}; }
+  QuantType stored_type(const TensorPlace&) const override { return QuantType::kF32; }
   void read_rows(const TensorPlace& place, std::int64_t first,
                  MatrixView<float> out) const override {
     golden_.read_f32_rows(golden_.get("grad." + place.name), first, out);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -106,6 +107,21 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return place_expert(spec, c, names);
 }
 
+const GgufForm kGguf = {.arch = "gpt-oss",
+                        .name = [](Role role) -> const char* {
+                          return role == Role::kFfnNorm ? "post_attention_norm.weight" : nullptr;
+                        },
+                        .read =
+                            [](const GgufKeys& keys, nn::TransformerConfig& c) {
+                              alternate_windows(c);
+                              if (!keys.has("rope.scaling.yarn_truncate"))
+                                c.rope.scaling.truncate = false;
+                              for (moe::LayerConfig& ffn : c.ffn_L) {
+                                ffn.activation = moe::Activation::kClampedSwiGlu;
+                                ffn.activation_limit = static_cast<float>(kSwigluLimit);
+                              }
+                            }};
+
 }  // namespace
 
 const Architecture kGptOss = {"gpt_oss",
@@ -114,6 +130,8 @@ const Architecture kGptOss = {"gpt_oss",
                               parse,
                               write,
                               can_express,
-                              place};
+                              place,
+                              nullptr,
+                              &kGguf};
 
 }  // namespace conclave::models

@@ -1,6 +1,7 @@
 // Granite-MoE (IBM 2024).
 #include "models/granitemoe.h"
 
+#include "models/gguf_form.h"
 #include "models/granite_layers.h"
 
 namespace conclave::models {
@@ -26,6 +27,10 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
+const GgufForm kGguf = {.arch = "granitemoe", .pairs = true, .accepts = [](const GgufKeys& keys) {
+                          return !keys.has_tensor("blk.0.ffn_up_shexp.weight");
+                        }};
+
 }  // namespace
 
 const Architecture kGraniteMoe = {
@@ -35,6 +40,8 @@ const Architecture kGraniteMoe = {
     parse,
     write,
     can_express,
-    place_granite};
+    place_granite,
+    nullptr,
+    &kGguf};
 
 }  // namespace conclave::models

@@ -1,6 +1,7 @@
 // Granite-MoE with a shared expert beside the routed ones (IBM 2024).
 #include "models/granitemoeshared.h"
 
+#include "models/gguf_form.h"
 #include "models/granite_layers.h"
 
 namespace conclave::models {
@@ -28,6 +29,8 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
+const GgufForm kGguf = {.arch = "granitemoe", .pairs = true};
+
 }  // namespace
 
 const Architecture kGraniteMoeShared = {"granitemoeshared",
@@ -36,6 +39,8 @@ const Architecture kGraniteMoeShared = {"granitemoeshared",
                                         parse,
                                         write,
                                         can_express,
-                                        place_granite};
+                                        place_granite,
+                                        nullptr,
+                                        &kGguf};
 
 }  // namespace conclave::models

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -165,6 +166,10 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c, names), spec);
 }
 
+const GgufForm kGguf = {
+    .arch = "hunyuan-moe",
+    .read = [](const GgufKeys&, nn::TransformerConfig& c) { c.attention.norm_after_rope = true; }};
+
 }  // namespace
 
 const Architecture kHunyuanV1Moe = {"hunyuan_v1_moe",
@@ -173,6 +178,8 @@ const Architecture kHunyuanV1Moe = {"hunyuan_v1_moe",
                                     parse,
                                     write,
                                     can_express,
-                                    place};
+                                    place,
+                                    nullptr,
+                                    &kGguf};
 
 }  // namespace conclave::models

@@ -1,6 +1,7 @@
 #include "models/llama.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -35,6 +36,10 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
 }
 
+const GgufForm kGguf = {.arch = "llama", .pairs = true, .accepts = [](const GgufKeys& keys) {
+                          return keys.integer("expert_count", 0, moe::kMaxExperts, 0) == 0;
+                        }};
+
 }  // namespace
 
 const Architecture kLlama = {"llama",
@@ -43,6 +48,8 @@ const Architecture kLlama = {"llama",
                              parse,
                              write,
                              can_express,
-                             place};
+                             place,
+                             nullptr,
+                             &kGguf};
 
 }  // namespace conclave::models

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -219,12 +220,51 @@ bool ignores_wrapper(const std::string& name, const nn::TransformerConfig&) {
   return name.starts_with("vision_model.") || name.starts_with("multi_modal_projector.");
 }
 
+const GgufForm kGguf = {
+    .arch = "llama4",
+    .pairs = true,
+    .router =
+        [] {
+          moe::RouterConfig router = moe::default_router_config("sigmoid_bias");
+          router.renormalize = false;
+          return router;
+        },
+    .read =
+        [](const GgufKeys& keys, nn::TransformerConfig& c) {
+          // What other writers leave to the program.
+          c.attention.norm_after_rope = true;
+          c.attention_L.resize(static_cast<std::size_t>(c.n_layers));
+          for (std::size_t layer = 0; layer < c.attention_L.size(); ++layer) {
+            const bool rotates = (layer + 1) % 4 != 0;
+            c.attention_L[layer] = {.chunk = rotates ? 8192 : 0, .rope = rotates};
+          }
+          if (!keys.has("attention.qk_unit_norm")) {  // not written by us
+            const bool normed = keys.integer("expert_count", 0, moe::kMaxExperts, 0) != 128;
+            c.attention.qk_norm = normed ? nn::QkNorm::kUnit : nn::QkNorm::kNone;
+            c.attention.temperature_scale = 0.1;
+            c.attention.temperature_floor = 8192;
+          }
+          for (moe::LayerConfig& ffn : c.ffn_L) ffn.weight_inputs = !ffn.dense();
+        },
+    .write =
+        [](const nn::TransformerConfig& c, io::GgufMetadata& metadata) {
+          metadata.set("llama4.attention.qk_unit_norm", c.attention.qk_norm == nn::QkNorm::kUnit);
+          std::uint32_t step = 1;
+          while (step <= c.ffn_L.size() && c.ffn_L[step - 1].dense()) ++step;
+          metadata.set("llama4.interleave_moe_layer_step", step);
+        }};
+
 }  // namespace
 
-const Architecture kLlama4Text = {
-    "llama4_text", "Llama4ForCausalLM", "Llama 4 (text): sigmoid weights on expert inputs, chunks",
-    parse_text,    write_text,          can_express_text,
-    place_text};
+const Architecture kLlama4Text = {"llama4_text",
+                                  "Llama4ForCausalLM",
+                                  "Llama 4 (text): sigmoid weights on expert inputs, chunks",
+                                  parse_text,
+                                  write_text,
+                                  can_express_text,
+                                  place_text,
+                                  nullptr,
+                                  &kGguf};
 
 const Architecture kLlama4 = {"llama4",
                               "Llama4ForConditionalGeneration",
@@ -233,6 +273,7 @@ const Architecture kLlama4 = {"llama4",
                               write_wrapper,
                               can_express_wrapper,
                               place_wrapper,
-                              ignores_wrapper};
+                              ignores_wrapper,
+                              &kGguf};
 
 }  // namespace conclave::models

@@ -1,6 +1,7 @@
 #include "models/mixtral.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -72,6 +73,12 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const Sto
   return TensorPlace::whole(tensor_name(spec.id), spec);
 }
 
+// Mixtral and Llama share a name; experts tell them apart.
+const GgufForm kGguf = {.arch = "llama", .pairs = true, .accepts = [](const GgufKeys& keys) {
+                          return keys.has("expert_count") &&
+                                 keys.integer("expert_count", 0, moe::kMaxExperts) > 0;
+                        }};
+
 }  // namespace
 
 const Architecture kMixtral = {"mixtral",
@@ -80,6 +87,8 @@ const Architecture kMixtral = {"mixtral",
                                parse,
                                write,
                                can_express,
-                               place};
+                               place,
+                               nullptr,
+                               &kGguf};
 
 }  // namespace conclave::models

@@ -8,6 +8,8 @@
 #include <set>
 
 #include "models/architecture.h"
+#include "models/convert_tokenizer.h"
+#include "models/gguf_form.h"
 #include "sys/files.h"
 
 namespace conclave::models {
@@ -68,63 +70,94 @@ nlohmann::json generation_config(const nn::TransformerConfig& config) {
 
 }  // namespace
 
-nn::TransformerConfig read_config(const std::string& directory) {
-  const std::string path = (std::filesystem::path(directory) / "config.json").string();
-  const nlohmann::json json = io::read_json_file(path);
-  const io::JsonView view(json, path);
+bool is_gguf(const std::string& path) { return path.ends_with(".gguf"); }
+
+nn::TransformerConfig read_config(const std::string& path) {
+  if (is_gguf(path)) return config_from_gguf(io::GgufSource(path));
+  const std::string file = (std::filesystem::path(path) / "config.json").string();
+  const nlohmann::json json = io::read_json_file(file);
+  const io::JsonView view(json, file);
   const Architecture& architecture = find_architecture(view.string("model_type"));
   nn::TransformerConfig config = architecture.parse(view);
   config.architecture = architecture.model_type;
-  return with_context(path, [&] {
+  return with_context(file, [&] {
     nn::validate(config);
     return std::move(config);
   });
 }
 
-FileWeights::FileWeights(const std::string& directory, const nn::TransformerConfig& config)
-    : rows_(directory), config_(config) {
-  // Before any list of weights is made: what a byte holds at most is two values of 4 bits.
+FileWeights::FileWeights(const std::string& path, const nn::TransformerConfig& config)
+    : gguf_(is_gguf(path)), config_(config) {
+  if (gguf_) {
+    rows_ = std::make_unique<GgufRows>(path);
+  } else {
+    rows_ = std::make_unique<SafetensorsRows>(path);
+  }
+  // Before any list of weights is made: what a byte holds at most is four values of 2 bits.
   const auto stored =
       static_cast<std::int64_t>(std::min<std::uint64_t>(stored_bytes(), 1ull << 60));
   const std::int64_t asked = nn::count_parameters(config).total;
-  if (asked > 2 * stored) {
+  if (asked / 4 > stored) {
     fail(ErrorKind::kBadFile,
-         "{}: config.json asks for {} parameters, but the {} bytes of tensors cannot hold them",
-         rows_.path(), asked, stored);
+         "{}: its configuration asks for {} parameters, but its {} bytes of tensors cannot hold "
+         "them",
+         path, asked, stored);
   }
 }
 
 TensorPlace FileWeights::place(const ParamSpec& spec) const {
-  return find_architecture(config_.architecture).place(spec, config_, rows_);
+  if (gguf_) return gguf_place(spec, config_, *rows_);
+  return find_architecture(config_.architecture).place(spec, config_, *rows_);
+}
+
+// Tensors that are no weights of the layers that run.
+bool FileWeights::expected_extra(const std::string& name) const {
+  if (gguf_) {
+    int layer = -1;
+    const bool beyond =
+        std::sscanf(name.c_str(), "blk.%d.", &layer) == 1 && layer >= config_.n_layers;
+    return beyond || is_gguf_constant(name);
+  }
+  const Architecture& architecture = find_architecture(config_.architecture);
+  return is_computed(name) ||
+         (architecture.ignores != nullptr && architecture.ignores(name, config_));
 }
 
 void FileWeights::check(const std::vector<ParamSpec>& specs) const {
   std::set<std::string> used;
-  for (const ParamSpec& spec : specs) rows_.check(place(spec), spec, used);
-  const Architecture& architecture = find_architecture(config_.architecture);
-  for (const io::TensorInfo& info : rows_.files().tensors()) {
-    if (used.contains(info.name) || is_computed(info.name)) continue;
-    if (architecture.ignores != nullptr && architecture.ignores(info.name, config_)) continue;
-    fail(ErrorKind::kBadFile, "{}: is not a weight of this architecture with this config.json",
-         rows_.files().describe(info));
+  for (const ParamSpec& spec : specs) rows_->check(place(spec), spec, used);
+  for (const std::string& name : rows_->names()) {
+    if (used.contains(name) || expected_extra(name)) continue;
+    fail(ErrorKind::kBadFile,
+         "{}: tensor '{}' is not a weight of this architecture with this configuration",
+         rows_->path(), name);
   }
 }
 
 void FileWeights::read(const ParamSpec& spec, MatrixView<float> out) {
-  read_place(rows_, place(spec), out);
+  read_place(*rows_, place(spec), out);
 }
 
-std::uint64_t FileWeights::stored_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const io::TensorInfo& info : rows_.files().tensors()) bytes += info.bytes;
-  return bytes;
+std::optional<QuantType> FileWeights::block_type(const ParamSpec& spec) const {
+  const TensorPlace where = place(spec);
+  if (spec.shape.rank() != 2 || !can_take_blocks(where)) return {};
+  return rows_->block_type(where);
 }
+
+void FileWeights::read_blocks(const ParamSpec& spec, std::span<std::byte> out) {
+  const TensorPlace where = place(spec);
+  const std::int64_t row_bytes = quant_bytes(*rows_->block_type(where), spec.shape[1]);
+  read_place_blocks(*rows_, where, spec.shape[0], row_bytes, out);
+}
+
+QuantType FileWeights::stored_quant_type(const ParamSpec& spec) const {
+  return rows_->stored_type(place(spec));
+}
+
+std::uint64_t FileWeights::stored_bytes() const { return rows_->stored_bytes(); }
 
 std::string FileWeights::stored_type() const {
-  std::set<std::string> types;
-  for (const io::TensorInfo& info : rows_.files().tensors()) {
-    types.insert(std::string(io::stored_type_name(info.type)));
-  }
+  const std::set<std::string> types = rows_->stored_types();
   return types.size() == 1 ? *types.begin() : "mixed";
 }
 
@@ -132,15 +165,27 @@ DType natural_compute(std::string_view stored_type) {
   return stored_type == "F32" ? DType::kF32 : DType::kBF16;
 }
 
-LoadedModel load_model(ops::Context& context, const std::string& directory, DType compute) {
-  nn::TransformerConfig config = read_config(directory);
-  FileWeights weights(directory, config);
+std::optional<text::Tokenizer> load_tokenizer(const std::string& path) {
+  if (is_gguf(path)) {
+    const io::GgufSource source(path);
+    if (source.metadata().has(kTokenizerJsonKey)) {
+      return text::Tokenizer::from_json_text(source.metadata().string(kTokenizerJsonKey), path);
+    }
+    return {};
+  }
+  const auto tokenizer = std::filesystem::path(path) / "tokenizer.json";
+  if (std::filesystem::exists(tokenizer)) return text::Tokenizer::load(tokenizer);
+  return {};
+}
+
+LoadedModel load_model(ops::Context& context, const std::string& path, DType compute) {
+  nn::TransformerConfig config = read_config(path);
+  FileWeights weights(path, config);
   LoadedModel model;
   model.transformer = std::make_unique<nn::Transformer>(std::move(config));
   weights.check(model.transformer->specs());
   model.transformer->load_for_inference(context, weights, compute);
-  const auto tokenizer = std::filesystem::path(directory) / "tokenizer.json";
-  if (std::filesystem::exists(tokenizer)) model.tokenizer = text::Tokenizer::load(tokenizer);
+  model.tokenizer = load_tokenizer(path);
   return model;
 }
 

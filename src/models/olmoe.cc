@@ -3,6 +3,7 @@
 #include "models/olmoe.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -47,6 +48,14 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
 }
 
+moe::RouterConfig gguf_router() {
+  moe::RouterConfig router = moe::default_router_config("softmax_topk");
+  router.renormalize = false;
+  return router;
+}
+
+const GgufForm kGguf = {.arch = "olmoe", .router = gguf_router};
+
 }  // namespace
 
 const Architecture kOlmoe = {"olmoe",
@@ -55,6 +64,8 @@ const Architecture kOlmoe = {"olmoe",
                              parse,
                              write,
                              can_express,
-                             place};
+                             place,
+                             nullptr,
+                             &kGguf};
 
 }  // namespace conclave::models

@@ -3,6 +3,7 @@
 #include "models/phimoe.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 
 namespace conclave::models {
 namespace {
@@ -61,6 +62,33 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const Sto
   return TensorPlace::whole(fmt::format("{}experts.{}.{}.weight", moe, id.expert, part), spec);
 }
 
+// Files of other writers mean softmax top-k, another function than the reference implementation's;
+// ours name the router.
+const GgufForm kGguf = {
+    .arch = "phimoe",
+    .read =
+        [](const GgufKeys& keys, nn::TransformerConfig& c) {
+          c.norm = nn::NormKind::kLayer;
+          const std::string router = keys.metadata().string(keys.key("expert_router"), "");
+          if (router.empty()) return;
+          for (moe::LayerConfig& ffn : c.ffn_L) {
+            if (ffn.dense()) continue;
+            const moe::RouterConfig usual = ffn.router;
+            ffn.router = moe::default_router_config(router);
+            ffn.router.n_experts = usual.n_experts;
+            ffn.router.k = usual.k;
+            ffn.router.mixer_epsilon = keys.number("expert_mixer_epsilon", 0, 1e3, 0.01);
+          }
+        },
+    .write =
+        [](const nn::TransformerConfig& c, io::GgufMetadata& metadata) {
+          const moe::RouterConfig& r = c.ffn_L.front().router;
+          metadata.set("phimoe.attention.layer_norm_rms_epsilon", c.norm_eps);
+          if (r.kind != "sparsemixer") return;
+          metadata.set("phimoe.expert_router", r.kind);
+          metadata.set("phimoe.expert_mixer_epsilon", static_cast<float>(r.mixer_epsilon));
+        }};
+
 }  // namespace
 
 const Architecture kPhimoe = {"phimoe",
@@ -69,6 +97,8 @@ const Architecture kPhimoe = {"phimoe",
                               parse,
                               write,
                               can_express,
-                              place};
+                              place,
+                              nullptr,
+                              &kGguf};
 
 }  // namespace conclave::models

@@ -2,6 +2,7 @@
 #include "models/qwen2.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 #include "models/qwen_layers.h"
 
 namespace conclave::models {
@@ -35,6 +36,8 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
 }
 
+const GgufForm kGguf = {.arch = "qwen2"};
+
 }  // namespace
 
 const Architecture kQwen2 = {"qwen2",
@@ -43,6 +46,8 @@ const Architecture kQwen2 = {"qwen2",
                              parse,
                              write,
                              can_express,
-                             place};
+                             place,
+                             nullptr,
+                             &kGguf};
 
 }  // namespace conclave::models

@@ -3,6 +3,7 @@
 #include "models/qwen2_moe.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 #include "models/qwen_layers.h"
 
 namespace conclave::models {
@@ -51,6 +52,14 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c, {.shared = "shared_expert."}), spec);
 }
 
+moe::RouterConfig gguf_router() {
+  moe::RouterConfig router = moe::default_router_config("softmax_topk");
+  router.renormalize = false;
+  return router;
+}
+
+const GgufForm kGguf = {.arch = "qwen2moe", .router = gguf_router};
+
 }  // namespace
 
 const Architecture kQwen2Moe = {"qwen2_moe",
@@ -59,6 +68,8 @@ const Architecture kQwen2Moe = {"qwen2_moe",
                                 parse,
                                 write,
                                 can_express,
-                                place};
+                                place,
+                                nullptr,
+                                &kGguf};
 
 }  // namespace conclave::models

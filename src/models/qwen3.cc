@@ -2,6 +2,7 @@
 #include "models/qwen3.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 #include "models/qwen_layers.h"
 
 namespace conclave::models {
@@ -37,6 +38,8 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
 }
 
+const GgufForm kGguf = {.arch = "qwen3"};
+
 }  // namespace
 
 const Architecture kQwen3 = {"qwen3",
@@ -45,6 +48,8 @@ const Architecture kQwen3 = {"qwen3",
                              parse,
                              write,
                              can_express,
-                             place};
+                             place,
+                             nullptr,
+                             &kGguf};
 
 }  // namespace conclave::models

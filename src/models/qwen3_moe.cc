@@ -3,6 +3,7 @@
 #include "models/qwen3_moe.h"
 
 #include "models/common.h"
+#include "models/gguf_form.h"
 #include "models/qwen_layers.h"
 
 namespace conclave::models {
@@ -42,6 +43,8 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
 }
 
+const GgufForm kGguf = {.arch = "qwen3moe"};
+
 }  // namespace
 
 const Architecture kQwen3Moe = {"qwen3_moe",
@@ -50,6 +53,8 @@ const Architecture kQwen3Moe = {"qwen3_moe",
                                 parse,
                                 write,
                                 can_express,
-                                place};
+                                place,
+                                nullptr,
+                                &kGguf};
 
 }  // namespace conclave::models

@@ -172,6 +172,34 @@ void SafetensorsRows::check(const TensorPlace& place, const ParamSpec& spec,
   require(scales, dims, spec, used);
 }
 
+std::uint64_t SafetensorsRows::stored_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const io::TensorInfo& info : files_.tensors()) bytes += info.bytes;
+  return bytes;
+}
+
+std::set<std::string> SafetensorsRows::stored_types() const {
+  std::set<std::string> types;
+  for (const io::TensorInfo& info : files_.tensors()) {
+    types.insert(std::string(io::stored_type_name(info.type)));
+  }
+  return types;
+}
+
+QuantType SafetensorsRows::stored_type(const TensorPlace& place) const {
+  if (place.mxfp4) return QuantType::kMXFP4;
+  switch (files_.get(place.name).type) {
+    case io::StoredType::kF16:
+      return QuantType::kF16;
+    case io::StoredType::kBF16:
+    case io::StoredType::kF8E4M3:
+    case io::StoredType::kF8E5M2:
+      return QuantType::kBF16;
+    default:
+      return QuantType::kF32;
+  }
+}
+
 void SafetensorsRows::read_rows(const TensorPlace& place, std::int64_t first,
                                 MatrixView<float> out) const {
   if (!place.mxfp4) {

@@ -26,6 +26,11 @@ class StoredRows : public StoredNames {
                      std::set<std::string>& used) const = 0;
   // Every tensor, for the check that none is left over.
   virtual std::vector<std::string> names() const = 0;
+  virtual std::uint64_t stored_bytes() const = 0;
+  // "BF16", "Q4_K", ...
+  virtual std::set<std::string> stored_types() const = 0;
+  // The type of one tensor; one that is not a QuantType counts as the smallest that holds it.
+  virtual QuantType stored_type(const TensorPlace& place) const = 0;
   // Rows first, first + 1, ... of the stored tensor, seen as a matrix of dims.back() columns.
   virtual void read_rows(const TensorPlace& place, std::int64_t first,
                          MatrixView<float> out) const = 0;
@@ -60,6 +65,9 @@ class SafetensorsRows final : public StoredRows {
   void check(const TensorPlace& place, const ParamSpec& spec,
              std::set<std::string>& used) const override;
   std::vector<std::string> names() const override { return files_.names(); }
+  std::uint64_t stored_bytes() const override;
+  std::set<std::string> stored_types() const override;
+  QuantType stored_type(const TensorPlace& place) const override;
   void read_rows(const TensorPlace& place, std::int64_t first,
                  MatrixView<float> out) const override;
   std::optional<QuantType> block_type(const TensorPlace& place) const override;

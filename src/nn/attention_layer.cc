@@ -163,9 +163,10 @@ void attention_layer_backward(const BlockContext& context, int layer, const Bloc
   const MatrixView<float> d_qkv = scratch.d_qkv.resize(dx.rows, weights.qkv.out_features());
   const QkvColumns<float> columns(config, saved.qkv.view());
   const QkvColumns<float> gradients(config, d_qkv);
-  ops::attention_backward(context.ops, attention_shape(config, layer),
-                          attention_segments(context.batch, layer), columns.q, attn,
-                          saved.lse.data(), d_attn, gradients.q, gradients.k, gradients.v);
+  ops::AttentionShape shape = attention_shape(config, layer);
+  shape.backward = weights.qkv.compute;
+  ops::attention_backward(context.ops, shape, attention_segments(context.batch, layer), columns.q,
+                          attn, saved.lse.data(), d_attn, gradients.q, gradients.k, gradients.v);
   rotate_qk(context, d_qkv, /*inverse=*/true);
   ops::linear_backward(context.ops, weights.qkv, saved.norm1.view(), d_qkv, d_norm);
 }

@@ -47,8 +47,9 @@ struct NormWeights {
 // Latent attention: see nn::LatentAttention for the letters.
 struct LatentWeights {
   ops::Linear query_down;                     // [Rq, D]
-  VectorWeight query_norm;                    // [Rq]
+  VectorWeight query_bias, query_norm;        // [Rq]
   ops::Linear kv_down;                        // [R + Qr, D]
+  VectorWeight kv_bias;                       // [R + Qr]
   VectorWeight kv_norm;                       // [R]
   std::vector<ops::Linear> key_up, value_up;  // one a head: [R, Qn], [Qv, R]
 };

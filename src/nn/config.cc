@@ -68,6 +68,7 @@ AttentionCounts count_attention(const TransformerConfig& c) {
     matrices.add_product(H, m.nope_dim + m.value_dim, m.kv_rank);
     matrices.add_product(D, H, m.value_dim);
     vectors.add_product(1, m.q_rank + m.kv_rank);
+    if (a.qkv_bias) vectors.add_product(1, m.q_rank + m.kv_rank + m.rope_dim);
   } else {
     matrices.add_product(D, Q, 2 * (H + G));
     if (a.qkv_bias) vectors.add_product(Q, H + 2 * G);
@@ -104,17 +105,24 @@ void validate_scaling(const TransformerConfig& c) {
       bad(s.beta_slow) || bad(s.low_freq_factor) || bad(s.high_freq_factor)) {
     fail(ErrorKind::kInvalidArgument, "scaling of rotary positions: its numbers must be positive");
   }
-  const bool needs_original = s.kind != RopeScalingKind::kLinear;
+  const bool needs_original =
+      s.kind != RopeScalingKind::kLinear && s.kind != RopeScalingKind::kFactors;
   require(!needs_original || s.original_positions >= 1, "context before scaling",
           s.original_positions, "1 or more");
   if (s.kind == RopeScalingKind::kYarn && c.rope.theta <= 1) {
     fail(ErrorKind::kInvalidArgument, "rope theta {}: YaRN needs more than 1", c.rope.theta);
   }
-  if (s.kind != RopeScalingKind::kLongRope) return;
+  const bool two_sets = s.kind == RopeScalingKind::kLongRope;
+  if (!two_sets && s.kind != RopeScalingKind::kFactors) return;
   const int pairs = (c.rope.rotary_dim > 0 ? c.rope.rotary_dim : c.head_dim) / 2;
-  for (const auto* factors : {&s.short_factors, &s.long_factors}) {
+  for (const auto* factors : {&s.short_factors, two_sets ? &s.long_factors : &s.short_factors}) {
     require(static_cast<int>(factors->size()) == pairs, "rotary factors",
             static_cast<std::int64_t>(factors->size()), "one for every rotary pair");
+    for (const double factor : *factors) {
+      if (bad(factor)) {
+        fail(ErrorKind::kInvalidArgument, "rotary factor {}: expected a positive number", factor);
+      }
+    }
   }
 }
 

@@ -19,6 +19,7 @@ enum class RopeScalingKind : std::uint8_t {
   kYarn,        // Peng et al. 2023, section 3
   kWavelength,  // pairs of long wavelengths divided by `factor` ("llama3" in config.json)
   kLongRope,    // Ding et al. 2024: a divisor for every pair, for short and for long sequences
+  kFactors,     // a divisor for every pair, `short_factors`
 };
 
 struct RopeScaling {
@@ -77,7 +78,7 @@ struct LayerAttention {
 };
 
 struct AttentionConfig {
-  bool qkv_bias = false;
+  bool qkv_bias = false;  // latent attention: of the maps to the latents
   bool out_bias = false;
   QkNorm qk_norm = QkNorm::kNone;
   bool norm_after_rope = false;

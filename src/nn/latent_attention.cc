@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nn/attention_layer.h"
+#include "ops/rowwise.h"
 
 namespace conclave::nn {
 namespace {
@@ -55,6 +56,9 @@ MatrixView<float> latent_queries(const BlockContext& context, const BlockWeights
   if (latent.q_rank > 0) {
     const MatrixView<float> down = saved.latent_q.resize(T, latent.q_rank);
     ops::linear_forward(context.ops, weights.latent.query_down, norm, down);
+    if (weights.latent.query_bias.w != nullptr) {
+      ops::add_bias(context.ops, weights.latent.query_bias.w, down);
+    }
     ops::rmsnorm_forward(context.ops, down, weights.latent.query_norm.w, latent.norm_eps, down,
                          nullptr);
     norm = down;
@@ -71,6 +75,9 @@ MatrixView<float> latent_keys(const BlockContext& context, const BlockWeights& w
   const LatentAttention& latent = context.config.attention.latent;
   const MatrixView<float> kv = saved.kv.resize(norm.rows, latent.kv_rank + latent.rope_dim);
   ops::linear_forward(context.ops, weights.latent.kv_down, norm, kv);
+  if (weights.latent.kv_bias.w != nullptr) {
+    ops::add_bias(context.ops, weights.latent.kv_bias.w, kv);
+  }
   const MatrixView<float> c = kv.cols_range(0, latent.kv_rank);
   ops::rmsnorm_forward(context.ops, c, weights.latent.kv_norm.w, latent.norm_eps, c, nullptr);
   rotate_rows(context, kv.cols_range(latent.kv_rank, latent.rope_dim), 1, latent.rope_dim, false);

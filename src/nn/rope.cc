@@ -54,14 +54,21 @@ void scale_by_wavelength(const RopeScaling& s, std::vector<float>& frequencies) 
 
 std::vector<float> rope_frequencies(const RopeConfig& rope, int rotary_dim, bool long_sequence) {
   const RopeScaling& s = rope.scaling;
+  const double theta = static_cast<double>(static_cast<float>(rope.theta));  // as files keep it
   std::vector<float> frequencies(static_cast<std::size_t>(rotary_dim / 2));
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
-    double period = std::pow(rope.theta, 2.0 * static_cast<double>(i) / rotary_dim);
+    double period = std::pow(theta, 2.0 * static_cast<double>(i) / rotary_dim);
     if (s.kind == RopeScalingKind::kLongRope) {
-      period *= (long_sequence ? s.long_factors : s.short_factors)[i];
+      const double factor = (long_sequence ? s.long_factors : s.short_factors)[i];
+      period *= static_cast<double>(static_cast<float>(factor));  // files differ in precision
     }
     if (s.kind == RopeScalingKind::kLinear) period *= s.factor;
     frequencies[i] = static_cast<float>(1.0 / period);
+  }
+  if (s.kind == RopeScalingKind::kFactors) {
+    for (std::size_t i = 0; i < frequencies.size(); ++i) {
+      frequencies[i] /= static_cast<float>(s.short_factors[i]);
+    }
   }
   if (s.kind == RopeScalingKind::kYarn) scale_yarn(rope, rotary_dim, frequencies);
   if (s.kind == RopeScalingKind::kWavelength) scale_by_wavelength(s, frequencies);
@@ -71,11 +78,11 @@ std::vector<float> rope_frequencies(const RopeConfig& rope, int rotary_dim, bool
 RopeAngles::RopeAngles(const RopeConfig& rope, int rotary_dim) : rotary_dim_(rotary_dim) {
   const RopeScaling& s = rope.scaling;
   sets_[0].frequencies = rope_frequencies(rope, rotary_dim, false);
-  sets_[0].magnitude = s.magnitude;
+  sets_[0].magnitude = static_cast<double>(static_cast<float>(s.magnitude));
   if (s.kind != RopeScalingKind::kLongRope) return;
   original_ = s.original_positions;
   sets_[1].frequencies = rope_frequencies(rope, rotary_dim, true);
-  sets_[1].magnitude = s.long_magnitude;
+  sets_[1].magnitude = static_cast<double>(static_cast<float>(s.long_magnitude));
 }
 
 // As the reference implementations compute: the angle is a product of two f32.

@@ -95,12 +95,18 @@ void Transformer::declare_latent_attention(int layer) {
   LatentWeights& weights = block.latent;
   if (latent.q_rank > 0) {
     place(weights.query_down, add(Role::kQueryDown, {latent.q_rank, D}, layer), 1);
+    if (config_.attention.qkv_bias) {
+      place(weights.query_bias, add(Role::kQueryDownBias, {latent.q_rank}, layer));
+    }
     place(weights.query_norm, add(Role::kQueryDownNorm, {latent.q_rank}, layer));
     place(block.qkv, add(Role::kQueryUp, {H * Q, latent.q_rank}, layer), 1);
   } else {
     place(block.qkv, add(Role::kQuery, {H * Q, D}, layer), 1);
   }
   place(weights.kv_down, add(Role::kKvDown, {latent.kv_rank + latent.rope_dim, D}, layer), 1);
+  if (config_.attention.qkv_bias) {
+    place(weights.kv_bias, add(Role::kKvDownBias, {latent.kv_rank + latent.rope_dim}, layer));
+  }
   place(weights.kv_norm, add(Role::kKvDownNorm, {latent.kv_rank}, layer));
   weights.key_up.resize(static_cast<std::size_t>(H));
   weights.value_up.resize(static_cast<std::size_t>(H));
@@ -195,48 +201,6 @@ void Transformer::repack(ops::Context& context) {
   for (const LinearPlace& l : linears_) ops::linear_repack(context, *l.linear);
 }
 
-void Transformer::load_for_inference(ops::Context& context, WeightSource& source, DType compute) {
-  const auto keep = [&](int index) {
-    const ParamSpec& spec = specs()[static_cast<std::size_t>(index)];
-    owned_.emplace_back(DType::kF32, spec.shape);
-    const MatrixView<float> view = owned_.back().matrix<float>();
-    source.read(spec, view);
-    return view;
-  };
-  embedding_ = keep(0);
-  for (const VectorPlace& v : vectors_) {
-    std::int64_t count = 0;
-    for (int i = 0; i < v.n_parts; ++i) {
-      count += specs()[static_cast<std::size_t>(v.first + i)].shape.count();
-    }
-    owned_.emplace_back(DType::kF32, Shape{count});
-    float* to = *v.w = owned_.back().span<float>().data();
-    for (int i = 0; i < v.n_parts; ++i) {
-      const ParamSpec& spec = specs()[static_cast<std::size_t>(v.first + i)];
-      source.read(spec, {to, 1, spec.shape.count()});
-      to += spec.shape.count();
-    }
-  }
-  for (int layer = 0; layer < config_.n_layers; ++layer) {
-    const int bias = bias_index_L_[static_cast<std::size_t>(layer)];
-    if (bias >= 0) blocks_[static_cast<std::size_t>(layer)].ffn.expert_bias_E = keep(bias).data;
-  }
-  FloatMatrix staging;  // one weight at a time: memory stays at one copy
-  for (const LinearPlace& l : linears_) {
-    const auto part = [&](int i) { return specs()[static_cast<std::size_t>(l.first + i)]; };
-    std::int64_t rows = 0;
-    for (int i = 0; i < l.n_parts; ++i) rows += part(i).shape[0];
-    const MatrixView<float> whole = staging.resize(rows, part(0).shape[1]);
-    std::int64_t row = 0;
-    for (int i = 0; i < l.n_parts; ++i) {
-      source.read(part(i), whole.rows_range(row, part(i).shape[0]));
-      row += part(i).shape[0];
-    }
-    l.linear->compute = l.full_precision ? DType::kF32 : compute;
-    l.linear->forward.pack(context, whole, l.linear->compute);
-  }
-}
-
 std::span<float> Transformer::expert_bias(int layer) {
   const int index = bias_index_L_[static_cast<std::size_t>(layer)];
   if (index < 0 || !parameters_.allocated()) return {};
@@ -291,7 +255,11 @@ void Transformer::forward(ops::Context& context, const Batch& batch, const Forwa
   BlockContext block = block_context(context, batch, options, activations);
   block.keep = keep_all;
   const MatrixView<float> x = activations.x.resize(T, D);
-  ops::embedding_forward(context, embedding_, batch.ids_T, x);
+  if (quantised_embedding_ != nullptr) {
+    ops::embedding_forward(context, *quantised_embedding_, batch.ids_T, x);
+  } else {
+    ops::embedding_forward(context, embedding_, batch.ids_T, x);
+  }
   if (config_.embedding_scale != 1) {
     const std::vector<float> factor_T(static_cast<std::size_t>(T), config_.embedding_scale);
     ops::scale_rows(context, factor_T.data(), x);
@@ -352,6 +320,7 @@ std::int64_t Transformer::weight_bytes() const {
   for (const LinearPlace& l : linears_) {
     bytes += static_cast<std::int64_t>(l.linear->forward.bytes() + l.linear->backward.bytes());
   }
+  bytes += static_cast<std::int64_t>(embedding_blocks_.bytes());
   for (const Tensor& tensor : owned_) bytes += static_cast<std::int64_t>(tensor.bytes());
   if (parameters_.allocated()) bytes += 2 * parameters_.count() * 4;
   return bytes;

@@ -59,7 +59,8 @@ class Transformer {
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
 
-  // Inference: packed weights only, one copy.
+  // Inference: packed weights only, one copy. Weights that the source offers in blocks of a
+  // quantised type stay in them; others are packed in `compute` type.
   void load_for_inference(ops::Context& context, WeightSource& source, DType compute);
 
   moe::ExpertStore& store() { return *store_; }
@@ -111,6 +112,8 @@ class Transformer {
   void place(float*& vector, int first, int n_parts = 1);
   BlockContext block_context(ops::Context& context, const Batch& batch,
                              const ForwardOptions& options, const Activations& activations);
+  void load_linear(ops::Context& context, WeightSource& source, DType compute,
+                   const LinearPlace& place, FloatMatrix& staging);
   void set_positions(const Batch& batch, Activations& activations);
 
   TransformerConfig config_;
@@ -119,6 +122,10 @@ class Transformer {
   std::vector<BlockWeights> blocks_;
   NormWeights final_norm_;
   MatrixView<const float> embedding_;
+  // Where the embedding is quantised, its rows are taken from here; with tied embeddings, from the
+  // head.
+  const ops::PackedMatrix* quantised_embedding_ = nullptr;
+  ops::PackedMatrix embedding_blocks_;
   ops::Linear head_;
   VectorWeight head_bias_;
   std::vector<LinearPlace> linears_;

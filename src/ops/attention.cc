@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "kernels/attention/attention.h"
 #include "kernels/choice.h"
+#include "kernels/matmul/matmul_kernels.h"
+#include "sys/cpu.h"
 
 namespace conclave::ops {
 namespace {
@@ -24,6 +26,27 @@ void check_shape(const AttentionShape& shape) {
                  shape.n_heads, shape.n_kv_heads);
   CONCLAVE_CHECK(shape.window >= 0, "window {}", shape.window);
 }
+
+// How the backward pass of a shape is made: by the attention kernel alone, or over products.
+struct BackwardKernel {
+  const kernels::MatmulKernels* scores = nullptr;
+  const kernels::MatmulKernels* products = nullptr;
+
+  explicit BackwardKernel(const AttentionShape& shape) {
+    if (shape.backward != DType::kBF16 || shape.window > 0) return;
+    if (kernel().backward_products == nullptr) return;
+    scores = &kernels::matmul_kernels(sys::best_isa(), DType::kF32);
+    products = &kernels::matmul_kernels(sys::best_isa(), DType::kBF16);
+  }
+  std::int64_t scratch(std::int64_t tokens, int heads, int head_dim) const {
+    return products == nullptr ? kernel().backward_scratch(tokens, heads, head_dim)
+                               : kernel().products_scratch(tokens, head_dim, *scores, *products);
+  }
+  void operator()(const kernels::AttentionBackward& a, float* memory) const {
+    if (products == nullptr) return kernel().backward(a, memory);
+    kernel().backward_products(a, *scores, *products, memory);
+  }
+};
 
 // Every segment lies within `rows` rows and within its cache.
 void check_segments(std::span<const AttentionSegment> segments, std::int64_t rows) {
@@ -202,6 +225,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
   }
   const int shared = shape.n_heads / shape.n_kv_heads;
   const std::int64_t heads = shape.n_kv_heads;
+  const BackwardKernel backward(shape);
   const auto body = [&](std::int64_t task, float* scratch) {
     const AttentionSegment& s = segments[static_cast<std::size_t>(task / heads)];
     const std::int64_t head = task % heads;
@@ -228,10 +252,10 @@ void attention_backward(Context& context, const AttentionShape& shape,
     a.head_dim = shape.head_dim;
     a.window = shape.window;
     a.scale = shape.scale;
-    kernel().backward(a, scratch);
+    backward(a, scratch);
   };
   run_tasks(context, static_cast<std::int64_t>(segments.size()) * heads,
-            kernel().backward_scratch(longest, shared, shape.head_dim), body);
+            backward.scratch(longest, shared, shape.head_dim), body);
 }
 
 }  // namespace conclave::ops

@@ -30,6 +30,8 @@ struct AttentionShape {
   int window = 0;      // 0: none; else a query sees its own and the window-1 positions before it
   int chunk = 0;       // 0: none; else a query sees only its own chunk of positions: from
                        // position / chunk * chunk on. Forward only
+  // What the backward pass multiplies in, but for the scores: kF32 or kBF16 (with a window, f32).
+  DType backward = DType::kF32;
 };
 
 // Keys of 16 consecutive positions are stored together, transposed, so that one vector holds one

@@ -79,8 +79,12 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
          std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-const AttentionShape kShapes[] = {
-    {4, 2, 16, 0.25f, 0}, {6, 1, 24, 0.2f, 0}, {3, 3, 64, 0.125f, 0}, {8, 2, 32, 0.18f, 19}};
+const AttentionShape kShapes[] = {{4, 2, 16, 0.25f, 0},
+                                  {6, 1, 24, 0.2f, 0},
+                                  {3, 3, 64, 0.125f, 0},
+                                  {8, 2, 32, 0.18f, 19},
+                                  {4, 2, 64, 0.125f, 0, 0, DType::kBF16},
+                                  {6, 2, 20, 0.2f, 0, 0, DType::kBF16}};
 const std::vector<std::int64_t> kLengths = {37, 0, 1, 130, 64};
 
 // Straight from the definition, in double.
@@ -189,6 +193,32 @@ TEST(Attention, BitsDoNotDependOnChunks) {
       }
     }
   }
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, length = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - double{b[i]}, 2);
+    length += std::pow(double{b[i]}, 2);
+  }
+  return std::sqrt(difference / length);
+}
+
+// Products in bf16 change the gradient by their rounding, 2^-9 of each factor, and nothing more.
+TEST(Attention, BackwardInBf16IsNearTheOneInF32) {
+  Context context(2);
+  AttentionShape shape{4, 2, 64, 0.125f, 0};
+  Batch exact(shape, {300, 64, 5}, 1);
+  exact.forward(context);
+  exact.backward(context);
+  shape.backward = DType::kBF16;
+  Batch rounded(shape, {300, 64, 5}, 1);
+  rounded.forward(context);
+  rounded.backward(context);
+  EXPECT_TRUE(same(rounded.out, exact.out));
+  EXPECT_LT(distance(rounded.dq, exact.dq), 0.005);
+  EXPECT_LT(distance(rounded.dk, exact.dk), 0.005);
+  EXPECT_LT(distance(rounded.dv, exact.dv), 0.005);
 }
 
 TEST(Attention, NothingToDo) {

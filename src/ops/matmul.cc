@@ -4,7 +4,9 @@
 #include <limits>
 
 #include "kernels/matmul/matmul_kernels.h"
+#include "kernels/qmatmul/qmatmul_layout.h"
 #include "ops/matmul_tasks.h"
+#include "ops/quant_tasks.h"
 #include "sys/cpu.h"
 
 namespace conclave::ops {
@@ -52,6 +54,7 @@ void check_rows(std::int64_t rows) {
 
 void PackedMatrix::resize(const MatmulKernels& kernel, std::int64_t n, std::int64_t k) {
   kernel_ = &kernel;
+  parts_.clear();
   n_ = n;
   k_ = k;
   buffer_.reserve(static_cast<std::size_t>(kernel.panels(n) * kernel.panel_size(k)));
@@ -77,17 +80,57 @@ void PackedMatrix::pack(Context& context, MatrixView<const bf16> w, DType comput
               transposed, buffer_.data());
 }
 
+void PackedMatrix::pack_blocks(Context& context, std::int64_t k, std::span<const BlockRows> parts) {
+  CONCLAVE_CHECK(!parts.empty(), "no rows to pack");
+  std::vector<QuantPart> packed;
+  std::int64_t n = 0, bytes = 0;
+  for (const BlockRows& part : parts) {
+    const kernels::QuantLayout* layout = kernels::quant_layout(part.type);
+    CONCLAVE_CHECK(
+        layout != nullptr && k % layout->block_count == 0 &&
+            static_cast<std::int64_t>(part.bytes.size()) == part.n * quant_bytes(part.type, k),
+        "{} rows of {} in {} bytes of {}", part.n, k, part.bytes.size(),
+        quant_info(part.type).name);
+    packed.push_back({part.type, n, part.n, nullptr});
+    n += part.n;
+    bytes += layout->panels(part.n) * layout->panel_size(k);
+  }
+  kernel_ = nullptr;
+  n_ = n;
+  k_ = k;
+  buffer_.reserve(static_cast<std::size_t>(bytes));
+  std::byte* out = buffer_.data();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    packed[i].panels = out;
+    pack_quant_rows(context, parts[i], k, out);
+    const kernels::QuantLayout& layout = *kernels::quant_layout(parts[i].type);
+    out += layout.panels(parts[i].n) * layout.panel_size(k);
+  }
+  parts_ = std::move(packed);
+}
+
+void PackedMatrix::decode_row(std::int64_t i, float* out) const {
+  CONCLAVE_CHECK(i >= 0 && i < n_ && !parts_.empty(), "row {} of {}", i, n_);
+  const QuantPart* part = parts_.data();
+  while (i >= part->column + part->n) ++part;
+  decode_quant_row(*part, i - part->column, k_, out);
+}
+
 DType PackedMatrix::compute() const { return kernel_ == nullptr ? DType::kF32 : kernel_->compute; }
 
 void matmul(Context& context, MatrixView<const float> x, const PackedMatrix& b, MatrixView<float> y,
             bool accumulate) {
-  CONCLAVE_CHECK(b.kernel() != nullptr, "the matrix was never packed");
+  CONCLAVE_CHECK(b.packed(), "the matrix was never packed");
   CONCLAVE_CHECK(x.cols == b.k() && y.cols == b.n() && x.rows == y.rows,
                  "x [{}, {}] B [{}, {}] -> y [{}, {}]", x.rows, x.cols, b.k(), b.n(), y.rows,
                  y.cols);
   check_rows(x.rows);
   const std::int32_t offsets[] = {0, static_cast<std::int32_t>(x.rows)};
   const PackedMatrix* const matrices[] = {&b};
+  if (!b.quant_parts().empty()) {
+    multiply_quant_groups(context, quant_kernel(), x, offsets, matrices, y, accumulate);
+    return;
+  }
   multiply_groups(context, *b.kernel(), x, offsets, matrices, y, accumulate);
 }
 
@@ -110,18 +153,24 @@ void grouped_matmul(Context& context, MatrixView<const float> x,
                  "{} rows of x, {} of y, {} matrices, {} offsets", x.rows, y.rows, b.size(),
                  expert_offsets_E1.size());
   const MatmulKernels* kernel = nullptr;
+  bool any = false, quantised = false;
   for (std::size_t e = 0; e < b.size(); ++e) {
     if (expert_offsets_E1[e] == expert_offsets_E1[e + 1]) continue;
-    CONCLAVE_CHECK(b[e] != nullptr && b[e]->kernel() != nullptr, "expert {} has rows, no matrix",
-                   e);
+    CONCLAVE_CHECK(b[e] != nullptr && b[e]->packed(), "expert {} has rows, no matrix", e);
     CONCLAVE_CHECK(b[e]->k() == x.cols && b[e]->n() == y.cols,
                    "expert {}: x [{}, {}] B [{}, {}] -> y [{}, {}]", e, x.rows, x.cols, b[e]->k(),
                    b[e]->n(), y.rows, y.cols);
-    CONCLAVE_CHECK(kernel == nullptr || kernel == b[e]->kernel(), "expert {}: compute type {}", e,
-                   dtype_name(b[e]->compute()));
+    CONCLAVE_CHECK(!any || (kernel == b[e]->kernel() && quantised == !b[e]->quant_parts().empty()),
+                   "expert {}: compute type {}", e, dtype_name(b[e]->compute()));
     kernel = b[e]->kernel();
+    quantised = !b[e]->quant_parts().empty();
+    any = true;
   }
-  if (kernel == nullptr) return;  // no rows at all
+  if (!any) return;  // no rows at all
+  if (quantised) {
+    multiply_quant_groups(context, quant_kernel(), x, expert_offsets_E1, b, y, false);
+    return;
+  }
   multiply_groups(context, *kernel, x, expert_offsets_E1, b, y, false);
 }
 

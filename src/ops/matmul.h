@@ -3,6 +3,8 @@
 // Weights W are [N, K] = [out, in], as Hugging Face stores them; y = x W^T. A weight is packed once
 // per optimiser step (or once at load) and used many times. Compute type kF32 multiplies in f32;
 // kBF16 rounds both operands to bf16 and accumulates in f32. Activations are f32 in memory.
+// Inference may keep a weight in blocks of a quantised type: pack_blocks, and the numerics of
+// kernels/qmatmul/qmatmul_kernels.h. Every function that multiplies takes either.
 //
 // Same bits: an output element is accumulated over its K products in one fixed order that depends
 // on K and the compute type alone, never on the number of rows, their position, the grouping or
@@ -13,15 +15,25 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "ops/context.h"
+#include "tensor/quant_types.h"
 #include "tensor/tensor.h"
 
 namespace conclave::kernels {
 struct MatmulKernels;
-}
+struct QuantKernels;
+}  // namespace conclave::kernels
 
 namespace conclave::ops {
+
+// Rows of a weight stored as blocks of a quantised type along K.
+struct BlockRows {
+  QuantType type = QuantType::kF32;  // not a float type
+  std::int64_t n = 0;
+  std::span<const std::byte> bytes;  // n x quant_bytes(type, k)
+};
 
 // One right-hand operand in the layout that the running instruction set multiplies fastest.
 // `n` output columns and `k` products each: for the forward pass (n, k) = (N, K); packed with
@@ -38,10 +50,25 @@ class PackedMatrix {
   void pack_for(Context& context, const kernels::MatmulKernels& kernel, MatrixView<const float> w,
                 bool transposed = false);
 
+  // W from weights of K = k stacked row upon row, each in its own type (q, k, v of a file may
+  // differ). Keeps the bits and the size of the blocks, and copies them.
+  void pack_blocks(Context& context, std::int64_t k, std::span<const BlockRows> parts);
+
   std::int64_t n() const { return n_; }
   std::int64_t k() const { return k_; }
   DType compute() const;
-  // Whose layout this is; null before the first packing.
+
+  // The stacked parts of a quantised matrix; empty otherwise.
+  struct QuantPart {
+    QuantType type;
+    std::int64_t column, n;  // columns of y
+    const std::byte* panels;
+  };
+  std::span<const QuantPart> quant_parts() const { return parts_; }
+  bool packed() const { return kernel_ != nullptr || !parts_.empty(); }
+  // Row i of a quantised W in f32, k numbers.
+  void decode_row(std::int64_t i, float* out) const;
+  // Whose layout this is; null before the first packing and for quantised matrices.
   const kernels::MatmulKernels* kernel() const { return kernel_; }
   std::size_t bytes() const { return buffer_.size(); }
   const std::byte* data() const { return buffer_.data(); }
@@ -53,6 +80,7 @@ class PackedMatrix {
   std::int64_t n_ = 0;
   std::int64_t k_ = 0;
   AlignedBuffer buffer_;
+  std::vector<QuantPart> parts_;
 };
 
 // y[M, n] = x[M, k] B, or += with `accumulate`. x and y must not overlap.
@@ -64,8 +92,9 @@ void matmul_grad_weight(Context& context, MatrixView<const float> dy, MatrixView
                         DType compute, MatrixView<float> dw);
 
 // The same over experts: rows expert_offsets_E1[e] .. expert_offsets_E1[e+1]-1 of x and y belong to
-// expert e and use b[e] (all with equal n, k and compute type; entries of empty groups may be
-// null). expert_offsets_E1 has E+1 entries, starts at 0, never falls and ends at R.
+// expert e and use b[e] (all with equal n and k, and either all quantised, of any types, or all of
+// one compute type; entries of empty groups may be null). expert_offsets_E1 has E+1 entries, starts
+// at 0, never falls and ends at R.
 void grouped_matmul(Context& context, MatrixView<const float> x,
                     std::span<const std::int32_t> expert_offsets_E1,
                     std::span<const PackedMatrix* const> b, MatrixView<float> y);

@@ -164,6 +164,8 @@ void pack_weights(benchmark::State& state, bool transposed, DType compute) {
 }
 
 constexpr Case kCases[] = {
+    {"demo_gate_up", 16384, 256, 768, 16, false},
+    {"demo_down", 16384, 384, 256, 16, false},
     {"e8", 16384, 256, 512, 8, false},
     {"e16", 16384, 256, 512, 16, false},
     {"e32", 16384, 256, 512, 32, false},

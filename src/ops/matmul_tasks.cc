@@ -4,8 +4,9 @@
 #include "ops/matmul_tasks.h"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
+
+#include "ops/tasks.h"
 
 namespace conclave::ops {
 namespace {
@@ -43,71 +44,6 @@ struct Task {
   std::int64_t cost;
 };
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// Part `part` of `parts` of [0, count), in multiples of `grain`.
-struct Range {
-  std::int64_t begin, count;
-};
-Range part_of(std::int64_t count, std::int64_t grain, std::int64_t part, std::int64_t parts) {
-  const std::int64_t blocks = ceil_div(count, grain);
-  const std::int64_t begin = blocks * part / parts * grain;
-  return {begin, std::min(count, blocks * (part + 1) / parts * grain) - begin};
-}
-
-class Offsets {
- public:
-  explicit Offsets(std::span<const std::int32_t> offsets_E1) : offsets_(offsets_E1) {}
-  std::size_t groups() const { return offsets_.size() - 1; }
-  std::int64_t begin(std::size_t g) const { return offsets_[g]; }
-  std::int64_t end(std::size_t g) const { return offsets_[g + 1]; }
-  std::int64_t rows(std::size_t g) const { return end(g) - begin(g); }
-
- private:
-  std::span<const std::int32_t> offsets_;
-};
-
-// Collects tasks in scratch: `plan(add)` is run twice, to count and to store. Costly ones come
-// first, so that the last to finish is a small one.
-template <class Plan>
-std::span<const Task> make_tasks(Context& context, const Plan& plan) {
-  std::size_t count = 0;
-  plan([&](const Task&) { ++count; });
-  Task* tasks = context.scratch<Task>(Context::kGroupTasks, static_cast<std::int64_t>(count));
-  std::size_t next = 0;
-  plan([&](const Task& task) { tasks[next++] = task; });
-  std::sort(tasks, tasks + count, [](const Task& a, const Task& b) { return a.cost > b.cost; });
-  return {tasks, count};
-}
-
-// body(thread, task) for every task, each thread taking the next when it is free.
-template <class Body>
-void run_tasks(Context& context, std::span<const Task> tasks, const Body& body) {
-  if (tasks.size() <= 1 || context.pool.size() == 1) {
-    for (const Task& task : tasks) body(0, task);
-    return;
-  }
-  std::atomic<std::size_t> next{0};
-  context.pool.run([&](int thread) {
-    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();) {
-      body(thread, tasks[i]);
-    }
-  });
-}
-
-// Scratch of `bytes` for each thread, on cache lines of its own.
-class ThreadScratch {
- public:
-  ThreadScratch(Context& context, Context::Slot slot, std::int64_t bytes)
-      : stride_(ceil_div(bytes, 64) * 64),
-        data_(context.scratch<std::byte>(slot, stride_ * context.pool.size())) {}
-  std::byte* of(int thread) const { return data_ + stride_ * thread; }
-
- private:
-  std::int64_t stride_;
-  std::byte* data_;
-};
-
 std::span<const Task> plan_products(Context& context, const MatmulKernels& kernel,
                                     const Offsets& offsets, std::int64_t n,
                                     std::int64_t most_rows) {
@@ -121,7 +57,7 @@ std::span<const Task> plan_products(Context& context, const MatmulKernels& kerne
   const std::int64_t block_rows =
       std::min(most_rows, threads == 1 ? most_rows : std::max(target, kernel.rows * kLeastTiles));
   const std::int64_t most_parts = threads == 1 ? 1 : ceil_div(kernel.panels(n), kLeastPanels);
-  return make_tasks(context, [&](const auto& add) {
+  return make_tasks<Task>(context, [&](const auto& add) {
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
       std::int64_t blocks = ceil_div(offsets.rows(g), block_rows);
       if (offsets.groups() == 1 && blocks > 1) blocks = ceil_div(blocks, threads) * threads;
@@ -166,7 +102,7 @@ std::span<const Task> plan_gradients(Context& context, const MatmulKernels& kern
   const int threads = context.pool.size();
   const std::int64_t total = offsets.end(offsets.groups() - 1) - offsets.begin(0);
   const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kGradTasks));
-  return make_tasks(context, [&](const auto& add) {
+  return make_tasks<Task>(context, [&](const auto& add) {
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
       const std::int64_t rows = offsets.rows(g);
       if (rows == 0) continue;

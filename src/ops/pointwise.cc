@@ -146,6 +146,17 @@ void embedding_forward(Context& context, MatrixView<const float> table,
   });
 }
 
+void embedding_forward(Context& context, const PackedMatrix& table,
+                       std::span<const std::int32_t> ids_T, MatrixView<float> x) {
+  CONCLAVE_CHECK(static_cast<std::int64_t>(ids_T.size()) == x.rows && table.k() == x.cols);
+  check_ids(ids_T, 0, table.n(), "token id");
+  context.pool.parallel_for(x.rows, grain_rows(x.cols), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      table.decode_row(ids_T[static_cast<std::size_t>(t)], x.row(t));
+    }
+  });
+}
+
 void embedding_backward(Context& context, std::span<const std::int32_t> ids_T,
                         MatrixView<const float> dx, MatrixView<float> d_table) {
   CONCLAVE_CHECK(static_cast<std::int64_t>(ids_T.size()) == dx.rows && d_table.cols == dx.cols);

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "ops/context.h"
+#include "ops/matmul.h"
 #include "tensor/tensor.h"
 
 namespace conclave::ops {
@@ -41,6 +42,9 @@ void swiglu_backward(Context& context, MatrixView<const float> gate_up, MatrixVi
 
 // x[T, D] = table[ids_T]. Ids must be within the table (checked, Error(kInvalidArgument)).
 void embedding_forward(Context& context, MatrixView<const float> table,
+                       std::span<const std::int32_t> ids_T, MatrixView<float> x);
+// The same from a table in blocks of a quantised type: rows are decoded as they are taken.
+void embedding_forward(Context& context, const PackedMatrix& table,
                        std::span<const std::int32_t> ids_T, MatrixView<float> x);
 // d_table[id] += dx[t], in token order for each id; threads own columns.
 void embedding_backward(Context& context, std::span<const std::int32_t> ids_T,

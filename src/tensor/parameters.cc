@@ -83,6 +83,10 @@ const char* role_name(Role role) {
       return "output head bias";
     case Role::kQueryDown:
       return "query down";
+    case Role::kQueryDownBias:
+      return "query down bias";
+    case Role::kKvDownBias:
+      return "key/value down bias";
     case Role::kQueryDownNorm:
       return "query latent norm";
     case Role::kQueryUp:
@@ -142,6 +146,10 @@ MatrixView<float> ParameterSet::value(int index, int n_parts) const {
 }
 MatrixView<float> ParameterSet::gradient(int index, int n_parts) const {
   return view(gradients_, index, n_parts);
+}
+
+void WeightSource::read_blocks(const ParamSpec& spec, std::span<std::byte>) {
+  CONCLAVE_CHECK(false, "{}: its source offers no blocks", describe(spec.id));
 }
 
 }  // namespace conclave

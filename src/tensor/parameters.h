@@ -4,11 +4,14 @@
 // expert, are one matrix to the kernels.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "tensor/quant_types.h"
 #include "tensor/tensor.h"
 
 namespace conclave {
@@ -56,9 +59,11 @@ enum class Role : std::uint8_t {
 
   // Latent attention; R the latent's width, Qr the rotary part of a head, Qn the rest, first Qr.
   kQueryDown,      // [Rq, D]
+  kQueryDownBias,  // [Rq]
   kQueryDownNorm,  // [Rq]
   kQueryUp,        // [H*(Qr + Qn), Rq]
   kKvDown,         // [R + Qr, D]: the latent, then the rotary key
+  kKvDownBias,     // [R + Qr]
   kKvDownNorm,     // [R]
   kKeyUp,          // [R, Qn], one a head (`expert` counts heads): from a query to the latent
   kValueUp,        // [Qv, R], one a head: from the latent to the head's value
@@ -114,6 +119,13 @@ class WeightSource {
   virtual ~WeightSource() = default;
   // Fills `out` (rows = product of all but the last dimension of spec.shape) completely, or throws.
   virtual void read(const ParamSpec& spec, MatrixView<float> out) = 0;
+
+  // The type of a weight that is stored as rows of blocks along its last dimension and can be had
+  // as they are; nothing for any other. `read` serves these weights as well.
+  virtual std::optional<QuantType> block_type(const ParamSpec&) const { return std::nullopt; }
+  // Fills `out` with all rows, rows x quant_bytes(block_type, columns) bytes, or throws. Only for
+  // weights that have a block_type.
+  virtual void read_blocks(const ParamSpec& spec, std::span<std::byte> out);
 };
 
 }  // namespace conclave

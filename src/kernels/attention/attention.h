@@ -74,6 +74,8 @@ struct AttentionBackwardOf {
 };
 using AttentionBackward = AttentionBackwardOf<float>;
 
+struct MatmulKernels;
+
 struct AttentionKernel {
   sys::Isa isa;
   // Rows (token, head) that one call of `forward` works on best: they share every load of a key.
@@ -83,6 +85,12 @@ struct AttentionKernel {
   void (*forward)(const AttentionForward&, float* scratch) noexcept;
   std::int64_t (*backward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
   void (*backward)(const AttentionBackward&, float* scratch) noexcept;
+  // The backward pass over matrix product kernels: `scores` is one for f32, `products` makes the
+  // other four products in its compute type. No window. Null where there is none.
+  std::int64_t (*products_scratch)(std::int64_t n_tokens, int head_dim, const MatmulKernels& scores,
+                                   const MatmulKernels& products) noexcept = nullptr;
+  void (*backward_products)(const AttentionBackward&, const MatmulKernels& scores,
+                            const MatmulKernels& products, float* scratch) noexcept = nullptr;
 };
 
 std::span<const AttentionKernel> attention_kernels();

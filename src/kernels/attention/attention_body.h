@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/attention/attention_backward_body.h"
+#include "kernels/attention/attention_backward_products.h"
 #include "kernels/attention/attention_forward_body.h"
 
 namespace conclave::kernels {
@@ -14,7 +15,9 @@ struct AttentionBody {
             AttentionForwardBody<V>::scratch_floats,
             AttentionForwardBody<V>::forward,
             AttentionBackwardBody<V>::scratch_floats,
-            AttentionBackwardBody<V>::backward};
+            AttentionBackwardBody<V>::backward,
+            AttentionBackwardProducts<V>::scratch_floats,
+            AttentionBackwardProducts<V>::backward};
   }
 };
 

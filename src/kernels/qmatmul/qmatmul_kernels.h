@@ -1,0 +1,90 @@
+// Products of f32 activations with quantised weights (Q8_0, Q4_K, ...; tensor/quant_types.h) for
+// inference: activations are quantised to int8 once, dot products are exact in int32, and their
+// scaled sums are taken in f32.
+//
+//   y[m, n] = sum over blocks b, in order, of  scale_x[m, b] scale_w[n, b] (q_x . q_w)[m, n, b]
+//
+// Activations have one f32 scale, largest magnitude / 127, for each 32 numbers beside types of
+// blocks of 32 (as ggml's Q8_0, whose scale is rounded to f16), and for each 256 beside types of
+// super-blocks (as ggml's Q8_K). The f32 operations on an element, and their order, depend on its
+// K numbers and the type alone, never on the tile: a row's bits are the same in any batch.
+// A number that is not finite makes its row of y not finite, and no other row.
+//
+// Weights are panels of 16 rows (qmatmul_layout.h). A left tile holds m <= kQuantRows rows:
+//   q       int8  [K/32][m][32]
+//   scale   f32   [K/32][m], or [K/256][m]
+//   sums    what the type needs of the sums of its q: see QuantSums
+//
+// All functions are single-threaded and allocate nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/qmatmul/qmatmul_layout.h"
+#include "sys/cpu.h"
+
+namespace conclave::kernels {
+
+// Most rows of a left tile: a panel is read and its numbers are unpacked once for all of them. At
+// K = 4096 a tile of 32 takes an eighth of a 1 MiB L2.
+inline constexpr int kQuantRows = 32;
+
+// Weights that are unsigned with an offset (q - 8) need offset times the sum of q_x taken off: the
+// dot products start from it. Weights with a minimum need the sum itself.
+enum class QuantSums : std::uint8_t {
+  kNone,
+  kStart32,   // int32 [K/32][m]: - offset x sum of 32
+  kStart16,   // int32 [K/32][m][2]: - offset x sums of 16
+  kScaled32,  // f32 [K/32][m]: scale x sum of 32
+  kPairs32,   // int16 [K/256][m][8]: sums of 32
+  kPairs16,   // int16 [K/256][m][16]: sums of 16
+};
+
+// What the left tile for a weight type looks like.
+struct QuantLeftLayout {
+  int scale_group;  // 32 or 256
+  QuantSums sums;
+  int offset;
+
+  std::int64_t scales_at(std::int64_t m, std::int64_t k) const { return m * k; }
+  std::int64_t sums_at(std::int64_t m, std::int64_t k) const {
+    return scales_at(m, k) + m * (k / scale_group) * 4;
+  }
+  std::int64_t size(std::int64_t m, std::int64_t k) const {
+    const std::int64_t each = sums == QuantSums::kNone      ? 0
+                              : sums == QuantSums::kStart16 ? 8
+                              : sums == QuantSums::kPairs32 ? 2
+                                                            : 4;
+    return (sums_at(m, k) + m * (k / 32) * each + 63) / 64 * 64;
+  }
+};
+// For a type that has a quant_layout().
+QuantLeftLayout quant_left_layout(QuantType type);
+
+// y[rows, n] = left * right, or += : the sum is then taken from zero and added once.
+struct QuantTile {
+  QuantType type;
+  const std::byte* left;   // of 1 <= rows <= kQuantRows rows
+  const std::byte* right;  // panels, at least n columns
+  std::int64_t k;          // whole blocks
+  std::int64_t rows;
+  std::int64_t n;
+  float* y;  // must not overlap the operands
+  std::int64_t y_stride;
+  bool accumulate;
+};
+
+struct QuantKernels {
+  sys::Isa isa;
+  // Rows 0 .. m-1 of x, `stride` apart, into a left tile for `type`.
+  void (*quantize_left)(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
+                        std::int64_t k, std::byte* left) noexcept;
+  void (*product)(const QuantTile& tile) noexcept;
+};
+
+// All kernels of this build, weakest first, the plain reference in front.
+std::span<const QuantKernels> quant_kernels();
+
+}  // namespace conclave::kernels

@@ -1,0 +1,115 @@
+#include "kernels/qmatmul/qmatmul_reference.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "tensor/quant_blocks.h"
+
+namespace conclave::kernels {
+namespace {
+
+// Scale and integers of one group of activations. A group with a number that is not finite gets a
+// scale that is not finite either.
+float quantize_group(const float* x, int count, std::int8_t* q) {
+  float largest = 0;
+  bool finite = true;
+  for (int i = 0; i < count; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    finite = finite && magnitude <= 3.402823466e38f;
+    if (magnitude > largest) largest = magnitude;
+  }
+  const float inverse = finite && largest > 0 ? 127.0f / largest : 0.0f;
+  for (int i = 0; i < count; ++i) {
+    const float scaled = finite && inverse < 3.402823466e38f ? x[i] * inverse : 0.0f;
+    q[i] = static_cast<std::int8_t>(std::lrintf(scaled));
+  }
+  return finite ? largest / 127.0f : std::nanf("");
+}
+
+int sum_of(const std::int8_t* q, int count) {
+  int sum = 0;
+  for (int i = 0; i < count; ++i) sum += q[i];
+  return sum;
+}
+
+}  // namespace
+
+void quantize_left_reference(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
+                             std::int64_t k, std::byte* left) noexcept {
+  const QuantLeftLayout layout = quant_left_layout(type);
+  auto* const all = reinterpret_cast<std::int8_t*>(left);
+  auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
+  std::byte* const sums = left + layout.sums_at(m, k);
+  std::int8_t q[256];
+  for (std::int64_t r = 0; r < m; ++r) {
+    for (std::int64_t at = 0; at < k; at += layout.scale_group) {
+      const float scale = quantize_group(x + r * stride + at, layout.scale_group, q);
+      const std::int64_t group = at / layout.scale_group;
+      scales[group * m + r] = scale;
+      for (int i = 0; i < layout.scale_group; i += 32) {
+        const std::int64_t b = (at + i) / 32;
+        std::memcpy(all + (b * m + r) * 32, q + i, 32);
+        const int low = sum_of(q + i, 16), high = sum_of(q + i + 16, 16);
+        const std::int64_t part = i / 32;
+        switch (layout.sums) {
+          case QuantSums::kNone:
+            break;
+          case QuantSums::kStart32:
+            reinterpret_cast<std::int32_t*>(sums)[b * m + r] = -layout.offset * (low + high);
+            break;
+          case QuantSums::kStart16:
+            reinterpret_cast<std::int32_t*>(sums)[(b * m + r) * 2] = -layout.offset * low;
+            reinterpret_cast<std::int32_t*>(sums)[(b * m + r) * 2 + 1] = -layout.offset * high;
+            break;
+          case QuantSums::kScaled32:
+            reinterpret_cast<float*>(sums)[b * m + r] = scale * static_cast<float>(low + high);
+            break;
+          case QuantSums::kPairs32:
+            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 8 + part] =
+                static_cast<std::int16_t>(low + high);
+            break;
+          case QuantSums::kPairs16:
+            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 16 + 2 * part] =
+                static_cast<std::int16_t>(low);
+            reinterpret_cast<std::int16_t*>(sums)[(group * m + r) * 16 + 2 * part + 1] =
+                static_cast<std::int16_t>(high);
+            break;
+        }
+      }
+    }
+  }
+}
+
+void quant_product_reference(const QuantTile& tile) noexcept {
+  const QuantLayout& layout = *quant_layout(tile.type);
+  const QuantLeftLayout left = quant_left_layout(tile.type);
+  const std::int64_t m = tile.rows, k = tile.k;
+  const auto* const q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* const scales = reinterpret_cast<const float*>(tile.left + left.scales_at(m, k));
+  std::byte blocks[256];
+  float w[256];
+  const std::int64_t panel_size = layout.panel_size(k);
+  const int count = layout.block_count;
+  for (std::int64_t n = 0; n < tile.n; ++n) {
+    float sums[kQuantRows] = {};
+    for (std::int64_t b = 0; b < layout.blocks(k); ++b) {
+      unpack_quant_block(layout, tile.right + n / kQuantPanel * panel_size,
+                         static_cast<int>(n % kQuantPanel), k, b, blocks);
+      dequantize(tile.type, blocks, count, w);
+      for (std::int64_t r = 0; r < m; ++r) {
+        float sum = 0;
+        for (int i = 0; i < count; ++i) {
+          const std::int64_t at = b * count + i;
+          sum += w[i] * static_cast<float>(q[(at / 32 * m + r) * 32 + at % 32]);
+        }
+        sums[r] += sum * scales[b * count / left.scale_group * m + r];
+      }
+    }
+    for (std::int64_t r = 0; r < m; ++r) {
+      float& y = tile.y[r * tile.y_stride + n];
+      y = tile.accumulate ? y + sums[r] : sums[r];
+    }
+  }
+}
+
+}  // namespace conclave::kernels

@@ -1,0 +1,46 @@
+// Weights in blocks of any quantised type, for tests and benchmarks.
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "base/rng.h"
+#include "kernels/qmatmul/qmatmul_layout.h"
+
+namespace conclave::testing {
+
+inline std::vector<QuantType> quantised_types() {
+  std::vector<QuantType> types;
+  for (int t = 0; t < kQuantTypeCount; ++t) {
+    const auto type = static_cast<QuantType>(t);
+    if (kernels::quant_layout(type) != nullptr) types.push_back(type);
+  }
+  return types;
+}
+
+// `count` numbers as blocks of random bits, with factors near 0.01 of either sign.
+inline std::vector<std::byte> random_blocks(QuantType type, std::int64_t count,
+                                            std::uint64_t seed) {
+  const kernels::QuantLayout& layout = *kernels::quant_layout(type);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(quant_bytes(type, count)));
+  const Rng rng(seed);
+  std::uint64_t drawn = 0;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::byte>(static_cast<unsigned>(rng.uniform(drawn++) * 256));
+  }
+  for (std::size_t at = 0; at < bytes.size(); at += static_cast<std::size_t>(layout.block_bytes)) {
+    std::byte* tails = bytes.data() + at + layout.tails_at;
+    if (layout.tail_bytes == 1) {
+      tails[0] = static_cast<std::byte>(116 + static_cast<int>(rng.uniform(drawn++) * 8));
+      continue;
+    }
+    const int factors = type == QuantType::kIQ4_XS ? 1 : layout.n_tails;
+    for (int t = 0; t < factors; ++t) {
+      const f16 factor = to_f16(static_cast<float>(0.01 * rng.normal(drawn++)));
+      std::memcpy(tails + 2 * t, &factor, 2);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace conclave::testing
