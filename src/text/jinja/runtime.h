@@ -18,10 +18,10 @@ struct Position {
 };
 
 struct Budget {
-  std::uint64_t steps = 5'000'000;            // nodes evaluated, items walked
-  std::uint64_t made_bytes = 512ull << 20;    // all values that are made, freed ones too
-  std::uint64_t output_bytes = 128ull << 20;  // the rendered text
-  int depth = 800;                            // expressions in expressions in macros ...
+  std::uint64_t steps = 5'000'000;           // nodes evaluated, items walked
+  std::uint64_t made_bytes = 128ull << 20;   // all values that are made, freed ones too
+  std::uint64_t output_bytes = 32ull << 20;  // the rendered text
+  int depth = 800;                           // expressions in expressions in macros ...
 };
 
 class Runtime {
