@@ -118,7 +118,7 @@ TEST(LoadForInference, BlocksComputeWhatTheirNumbersDo) {
 
     ops::Context one(1);
     Transformer again(small_config(tied));
-    again.load_for_inference(one, blocks, DType::kF32);
+    again.load_for_inference(one, blocks, DType::kBF16);
     const std::vector<float> same = logits(again, one);
     EXPECT_EQ(std::memcmp(same.data(), found.data(), same.size() * sizeof(float)), 0);
   }
