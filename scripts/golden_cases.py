@@ -83,8 +83,8 @@ V2 = dict(LATENT, n_routed_experts=8, n_shared_experts=2)
 case("deepseek_v2", "DeepseekV2Config", "DeepseekV2ForCausalLM", 2, 18,
      **dict(V2, q_lora_rank=None, topk_method="greedy", routed_scaling_factor=1.0))
 case("deepseek_v2_groups", "DeepseekV2Config", "DeepseekV2ForCausalLM", 1, 40,
-     **dict(V2, q_lora_rank=12, topk_method="group_limited_greedy", n_group=4, topk_group=2,
-            routed_scaling_factor=4.0, tie_word_embeddings=True,
+     **dict(V2, q_lora_rank=12, attention_bias=True, topk_method="group_limited_greedy",
+            n_group=4, topk_group=2, routed_scaling_factor=4.0, tie_word_embeddings=True,
             rope_scaling=dict(YARN, mscale=0.707, mscale_all_dim=0.5)))
 V3 = dict(LATENT, n_routed_experts=16, n_shared_experts=1, n_group=4, topk_group=2, q_lora_rank=12,
           norm_topk_prob=True, routed_scaling_factor=2.5)
@@ -92,7 +92,8 @@ case("deepseek_v3", "DeepseekV3Config", "DeepseekV3ForCausalLM", 2, 18,
      extra={"model.layers.2.enorm.weight": [24], "model.layers.2.eh_proj.weight": [24, 48],
             "model.layers.2.self_attn.q_a_proj.weight": [3, 3]}, **V3)
 case("deepseek_v3_yarn", "DeepseekV3Config", "DeepseekV3ForCausalLM", 1, 40, edit=rope_parameters,
-     **dict(V3, rope_interleave=False, norm_topk_prob=False, q_lora_rank=None, n_shared_experts=2,
+     **dict(V3, rope_interleave=False, norm_topk_prob=False, q_lora_rank=None,
+            attention_bias=True, n_shared_experts=2,
             rope_scaling=dict(YARN, mscale=1.0, mscale_all_dim=0.7)))
 case("deepseek_v3_negative", "DeepseekV3Config", "DeepseekV3ForCausalLM", 2, 18,
      bias_range=(-1.1, -0.4), **V3)
@@ -104,6 +105,9 @@ case("deepseek_v3_fp8", "DeepseekV3Config", "DeepseekV3ForCausalLM", 1, 20, stor
          "weight_block_size": [128, 128]}),
      **dict(V3, n_routed_experts=4, n_group=1, topk_group=1, num_experts_per_tok=2,
             intermediate_size=140, qk_nope_head_dim=20, v_head_dim=18))
+case("deepseek_v3_odd", "DeepseekV3Config", "DeepseekV3ForCausalLM", 1, 20, stored="bf16",
+     shards="30KB", bias_range=(-0.05, 0.05),
+     **dict(V3, n_group=8, topk_group=3, kv_lora_rank=33, v_head_dim=7, qk_nope_head_dim=5))
 case("kimi_k2", "DeepseekV3Config", "DeepseekV3ForCausalLM", 2, 18,
      edit=lambda c: dict(c, model_type="kimi_k2", aux_loss_alpha=0.001, ep_size=1,
                          moe_layer_freq=1, seq_aux=True, scoring_func="sigmoid",

@@ -32,6 +32,7 @@ constexpr std::string_view kCommonKeys[] = {
     "attention_bias",
     "sliding_window",
     "partial_rotary_factor",
+    "original_max_position_embeddings",
 };
 
 // Keys that say how a model was made, stored or generated from, not what it computes.
@@ -241,6 +242,7 @@ nlohmann::json write_rope_scaling(const nn::TransformerConfig& c) {
               {"factor", s.factor},
               {"short_factor", s.short_factors},
               {"long_factor", s.long_factors},
+              {"attention_factor", s.magnitude},
               {"short_mscale", s.magnitude},
               {"long_mscale", s.long_magnitude}};
   }
@@ -375,6 +377,9 @@ nlohmann::json write_common(const nn::TransformerConfig& c) {
       {"hidden_act", "silu"},
       {"use_cache", true},
   };
+  if (c.rope.scaling.kind == nn::RopeScalingKind::kLongRope) {  // where its readers look for it
+    json["original_max_position_embeddings"] = c.rope.scaling.original_positions;
+  }
   const auto token = [&](const char* key, int id) {
     json[key] = id >= 0 ? nlohmann::json(id) : nlohmann::json(nullptr);
   };

@@ -30,7 +30,8 @@ bool same(const nn::RopeScaling& a, const nn::RopeScaling& b) {
   using Kind = nn::RopeScalingKind;
   if (a.kind != b.kind) return false;
   if (a.kind == Kind::kNone) return true;
-  if (!same(a.factor, b.factor)) return false;
+  // longrope's factor only gave the magnitudes.
+  if (a.kind != Kind::kLongRope && !same(a.factor, b.factor)) return false;
   if (a.kind == Kind::kLinear) return true;
   if (a.original_positions != b.original_positions || !same(a.magnitude, b.magnitude) ||
       !same(a.long_magnitude, b.long_magnitude)) {
@@ -69,14 +70,19 @@ bool same(const nn::AttentionConfig& a, const nn::AttentionConfig& b) {
          same(a.latent, b.latent);
 }
 
+bool limits_groups(const moe::RouterConfig& r) { return r.topk_groups < r.n_groups; }
+
+bool same_groups(const moe::RouterConfig& a, const moe::RouterConfig& b) {
+  if (!limits_groups(a) && !limits_groups(b)) return true;
+  return a.n_groups == b.n_groups && a.topk_groups == b.topk_groups &&
+         a.group_score == b.group_score && a.group_fill_zero == b.group_fill_zero;
+}
+
 // Without what only training uses: capacity, jitter, the noise of noisy top-k.
 bool same(const moe::RouterConfig& a, const moe::RouterConfig& b) {
   return a.kind == b.kind && a.n_experts == b.n_experts && a.k == b.k &&
          a.renormalize == b.renormalize && same(a.norm_power, b.norm_power) &&
-         same(a.norm_min, b.norm_min) && same(a.scale, b.scale) && a.n_groups == b.n_groups &&
-         a.topk_groups == b.topk_groups &&
-         (a.n_groups == a.topk_groups ||
-          (a.group_score == b.group_score && a.group_fill_zero == b.group_fill_zero)) &&
+         same(a.norm_min, b.norm_min) && same(a.scale, b.scale) && same_groups(a, b) &&
          a.hash_seed == b.hash_seed && same(a.mixer_epsilon, b.mixer_epsilon);
 }
 

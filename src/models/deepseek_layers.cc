@@ -1,5 +1,6 @@
 // Latent attention in the files (shapes; H heads, R latent, Qn and Qr the parts of a head, Qv):
 //   q_proj [H (Qn + Qr), D], or q_a_proj [Rq, D], q_a_layernorm [Rq], q_b_proj [H (Qn + Qr), Rq]
+//   (with biases of q_a_proj and kv_a_proj_with_mqa, where "attention_bias" says so)
 //   kv_a_proj_with_mqa [R + Qr, D], kv_a_layernorm [R], kv_b_proj [H (Qn + Qv), R]
 // The engine keeps a head's query as [rotary | other], and the two maps in kv_b_proj apart, the
 // keys' one transposed: it takes queries to the latent.
@@ -35,6 +36,10 @@ std::string latent_name(Role role) {
       return "kv_a_proj_with_mqa.weight";
     case Role::kKvDownNorm:
       return "kv_a_layernorm.weight";
+    case Role::kQueryDownBias:
+      return "q_a_proj.bias";
+    case Role::kKvDownBias:
+      return "kv_a_proj_with_mqa.bias";
     case Role::kKeyUp:
     case Role::kValueUp:
       return "kv_b_proj.weight";
@@ -47,7 +52,7 @@ std::string latent_name(Role role) {
 
 nn::TransformerConfig parse_latent(const io::JsonView& config, std::int64_t q_rank_if_absent,
                                    bool pairs) {
-  nn::TransformerConfig c = parse_common(config);
+  nn::TransformerConfig c = parse_common(config, {.attention_bias = true, .out_bias = true});
   nn::LatentAttention& m = c.attention.latent;
   const auto width = [&](const char* key, std::int64_t if_absent) {
     return static_cast<int>(config.integer(key, 1, 4096, if_absent));
@@ -77,7 +82,7 @@ nlohmann::json write_latent(const nn::TransformerConfig& c) {
   json["qk_rope_head_dim"] = m.rope_dim;
   json["v_head_dim"] = m.value_dim;
   json["head_dim"] = m.rope_dim;
-  json["attention_bias"] = false;
+  json["attention_bias"] = c.attention.qkv_bias;
   return json;
 }
 
@@ -135,7 +140,7 @@ TensorPlace place_latent(const ParamSpec& spec, const nn::TransformerConfig& c,
   const bool pairs = c.rope.stored_in_pairs;
   if (id.role == Role::kQuery || id.role == Role::kQueryUp) {
     place.order = rotary_first(m.nope_dim, m.rope_dim, pairs);
-  } else if (id.role == Role::kKvDown && pairs) {
+  } else if ((id.role == Role::kKvDown || id.role == Role::kKvDownBias) && pairs) {
     place.order = latent_then_rotary(m, pairs);
   }
   return place;

@@ -208,7 +208,6 @@ TEST(FixedKeys, OtherValuesAreRefused) {
                        {"deepseek_v3", "scoring_func", "softmax"},
                        {"deepseek_v3", "topk_method", "greedy"},
                        {"deepseek_v3", "moe_layer_freq", 2},
-                       {"deepseek_v3", "attention_bias", true},
                        {"deepseek_v3", "num_experts_per_tok", 17},
                        {"deepseek_v3_fp8",
                         "quantization_config",

@@ -8,11 +8,10 @@
 namespace conclave::models {
 namespace {
 
-constexpr std::string_view kKeys[] = {"intermediate_size",    "num_local_experts",
-                                      "num_experts_per_tok",  "router_jitter_noise",
-                                      "input_jitter_noise",   "lm_head_bias",
-                                      "hidden_dropout",       "router_aux_loss_coef",
-                                      "output_router_logits", "original_max_position_embeddings"};
+constexpr std::string_view kKeys[] = {
+    "intermediate_size",   "num_local_experts",    "num_experts_per_tok",
+    "router_jitter_noise", "input_jitter_noise",   "lm_head_bias",
+    "hidden_dropout",      "router_aux_loss_coef", "output_router_logits"};
 
 nn::TransformerConfig parse(const io::JsonView& config) {
   refuse_unknown_keys(config, kKeys);

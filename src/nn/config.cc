@@ -232,8 +232,9 @@ void validate(const TransformerConfig& config) {
           config.n_kv_heads, "1 to 65536");
   require(config.n_heads >= 1 && config.n_heads <= 65536 && config.n_heads % config.n_kv_heads == 0,
           "query heads", config.n_heads, "a multiple of the key/value heads, up to 65536");
-  require(config.head_dim >= 2 && config.head_dim <= 4096 && config.head_dim % 2 == 0, "head width",
-          config.head_dim, "an even number, 2 to 4096");
+  const bool whole = config.rope.rotary_dim == 0;  // the whole head turns, in pairs
+  require(config.head_dim >= 2 && config.head_dim <= 4096 && (!whole || config.head_dim % 2 == 0),
+          "head width", config.head_dim, "2 to 4096, even where all of it rotates");
   require(config.rope.rotary_dim >= 0 && config.rope.rotary_dim <= config.head_dim &&
               config.rope.rotary_dim % 2 == 0,
           "rotary width", config.rope.rotary_dim, "an even number up to the head width");

@@ -71,9 +71,10 @@ UnigramModel::UnigramModel(UnigramConfig config, const std::vector<ScoredPiece>&
     : config_(config), single_precision_(true) {
   check_unknown(pieces.size());
   vocabulary_.reserve(pieces.size());
-  // The constants that SentencePiece begins with; the second one is a tiny positive number.
+  // A user-defined token scores 0.1 for each byte but one, which beats all sums of other tokens;
+  // measured on version 0.2.3 of the library, as ties depend on it.
   float lowest = std::numeric_limits<float>::max();
-  float highest = std::numeric_limits<float>::min();
+  float highest = 0.1f;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const ScoredPiece& piece = pieces[i];
     check_length(i, piece.text);
