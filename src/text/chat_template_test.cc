@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -22,6 +22,12 @@ using jinja::Kind;
 using jinja::Value;
 
 const std::string kGoldens = CONCLAVE_SOURCE_DIR "/tests/goldens/chat/";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double kMaxSeconds = 20;
+#else
+constexpr double kMaxSeconds = 1;
+#endif
+
 constexpr std::uint64_t kMaxFile = 16u << 20;
 
 const ChatTemplate::Texts kTokens = {
@@ -122,7 +128,10 @@ TEST(ChatTemplate, PublishedTemplatesAreThoseOfTransformers) {
         try {
           found = digest(rendered_text(made.render(request)));
         } catch (const Error& error) {
-          EXPECT_EQ(error.kind(), ErrorKind::kInvalidArgument) << error.message();
+          // kUnsupported: a macro that calls itself for ever, where Python's stack ends too.
+          EXPECT_TRUE(error.kind() == ErrorKind::kInvalidArgument ||
+                      error.message().find("nest deeper") != std::string::npos)
+              << error.message();
         }
         EXPECT_EQ(found, expected) << file << ": " << name.bytes() << (prompt ? " +prompt" : "");
         ++compared;
@@ -273,11 +282,12 @@ TEST(ChatTemplate, HarmfulTemplatesEndInErrorsSoon) {
       "{{ ('a' * 100000).split('')  }}",
       "{{ 'a'|nonsense }}"};
   for (const std::string& source : templates) {
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();
     EXPECT_NE(error_of(source), "") << source.substr(0, 100);
-    const auto time = std::chrono::steady_clock::now() - begin;
-    // A second on a free machine; sanitizers and neighbours slow this down.
-    EXPECT_LT(time, std::chrono::seconds(10)) << source.substr(0, 100);
+    // Of the processor's time, so that a busy machine does not matter; sanitizers take ten times as
+    // much.
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    EXPECT_LT(seconds, kMaxSeconds) << source.substr(0, 100);
   }
 }
 
