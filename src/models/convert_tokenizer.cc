@@ -7,6 +7,7 @@
 #include "io/json.h"
 #include "models/model_files.h"
 #include "sys/files.h"
+#include "text/word_patterns.h"
 
 namespace conclave::models {
 namespace {
@@ -107,6 +108,43 @@ Vocabulary read_vocabulary(const json& file, const nn::TransformerConfig& config
   return v;
 }
 
+// The patterns of a pre-tokenizer, in order; false where it does something that is no pattern.
+bool collect_patterns(const json& node, std::vector<std::string>& patterns) {
+  if (!node.is_object()) return node.is_null();
+  const std::string type = node.value("type", "");
+  if (type == "Sequence") {
+    for (const json& part : node.value("pretokenizers", json::array())) {
+      if (!collect_patterns(part, patterns)) return false;
+    }
+    return true;
+  }
+  if (type == "Split") {
+    const json pattern = node.value("pattern", json::object());
+    if (!pattern.is_object() || !pattern.contains("Regex")) return false;
+    patterns.push_back(pattern["Regex"]);
+    return true;
+  }
+  if (type == "Digits") {
+    patterns.emplace_back(node.value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)");
+    return true;
+  }
+  if (type != "ByteLevel") return false;
+  if (node.value("use_regex", true)) {
+    patterns.emplace_back(
+        R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)");
+  }
+  return true;
+}
+
+// What other programs call the way in which words are cut; "default" where they have no name.
+std::string pre_name(const json& file) {
+  std::vector<std::string> patterns;
+  if (!collect_patterns(file.value("pre_tokenizer", json()), patterns)) return "default";
+  const std::string_view name =
+      text::word_pattern_name(patterns, mentions(file.value("normalizer", json()), "NFC"));
+  return name.empty() ? "default" : std::string(name);
+}
+
 void add_vocabulary(const json& file, const nn::TransformerConfig& config,
                     io::GgufMetadata& metadata) {
   const json& model = file.at("model");
@@ -122,7 +160,7 @@ void add_vocabulary(const json& file, const nn::TransformerConfig& config,
     metadata.set("tokenizer.ggml.scores", io::GgufArray::of(std::span<const float>(v.scores)));
     return;
   }
-  metadata.set("tokenizer.ggml.pre", std::string("default"));
+  metadata.set("tokenizer.ggml.pre", pre_name(file));
   std::vector<std::string> merges;
   if (model.contains("merges")) {
     for (const json& merge : model["merges"]) {

@@ -78,17 +78,19 @@ void Transformer::load_for_inference(ops::Context& context, WeightSource& source
     const int bias = bias_index_L_[static_cast<std::size_t>(layer)];
     if (bias >= 0) blocks_[static_cast<std::size_t>(layer)].ffn.expert_bias_E = keep(bias).data;
   }
+  // In f32 everything is as exact as the stored numbers: blocks are decoded.
+  const bool as_blocks = compute != DType::kF32;
   std::vector<LinearPlace> in_blocks;
   FloatMatrix staging;
   for (const LinearPlace& l : linears_) {
     const auto quantised = [&](const ParamSpec& spec) { return is_quantised(source, spec); };
-    if (!l.full_precision && std::ranges::all_of(parts_of(l), quantised)) {
+    if (as_blocks && !l.full_precision && std::ranges::all_of(parts_of(l), quantised)) {
       in_blocks.push_back(l);
     } else {
       load_linear(context, source, compute, l, staging);
     }
   }
-  if (!is_quantised(source, specs()[0])) {
+  if (!as_blocks || !is_quantised(source, specs()[0])) {
     embedding_ = keep(0);
   } else if (config_.tie_embeddings) {
     quantised_embedding_ = &head_.forward;

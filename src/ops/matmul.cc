@@ -171,26 +171,28 @@ void grouped_matmul(Context& context, MatrixView<const float> x,
   CONCLAVE_CHECK(x.rows == y.rows && b.size() + 1 == expert_offsets_E1.size(),
                  "{} rows of x, {} of y, {} matrices, {} offsets", x.rows, y.rows, b.size(),
                  expert_offsets_E1.size());
-  const MatmulKernels* kernel = nullptr;
-  bool any = false, quantised = false;
+  const PackedMatrix* first = nullptr;
+  bool uniform = true;
   for (std::size_t e = 0; e < b.size(); ++e) {
     if (expert_offsets_E1[e] == expert_offsets_E1[e + 1]) continue;
     CONCLAVE_CHECK(b[e] != nullptr && b[e]->packed(), "expert {} has rows, no matrix", e);
     CONCLAVE_CHECK(b[e]->k() == x.cols && b[e]->n() == y.cols,
                    "expert {}: x [{}, {}] B [{}, {}] -> y [{}, {}]", e, x.rows, x.cols, b[e]->k(),
                    b[e]->n(), y.rows, y.cols);
-    CONCLAVE_CHECK(!any || (kernel == b[e]->kernel() && quantised == !b[e]->quant_parts().empty()),
-                   "expert {}: compute type {}", e, dtype_name(b[e]->compute()));
-    kernel = b[e]->kernel();
-    quantised = !b[e]->quant_parts().empty();
-    any = true;
+    if (first == nullptr) first = b[e];
+    uniform = uniform && b[e]->kernel() == first->kernel();  // null for all quantised ones
   }
-  if (!any) return;  // no rows at all
-  if (quantised) {
+  if (first == nullptr) return;  // no rows at all
+  if (!uniform) {
+    for (std::size_t e = 0; e < b.size(); ++e) {
+      const std::int64_t begin = expert_offsets_E1[e], rows = expert_offsets_E1[e + 1] - begin;
+      if (rows > 0) matmul(context, x.rows_range(begin, rows), *b[e], y.rows_range(begin, rows));
+    }
+  } else if (first->kernel() == nullptr) {
     multiply_quant_groups(context, quant_kernel(), x, expert_offsets_E1, b, y, false);
-    return;
+  } else {
+    multiply_groups(context, *first->kernel(), x, expert_offsets_E1, b, y, false);
   }
-  multiply_groups(context, *kernel, x, expert_offsets_E1, b, y, false);
 }
 
 void grouped_matmul_grad_weight(Context& context, MatrixView<const float> dy,

@@ -100,9 +100,9 @@ void matmul_grad_weight(Context& context, MatrixView<const float> dy, MatrixView
                         DType compute, MatrixView<float> dw);
 
 // The same over experts: rows expert_offsets_E1[e] .. expert_offsets_E1[e+1]-1 of x and y belong to
-// expert e and use b[e] (all with equal n and k, and either all quantised, of any types, or all of
-// one compute type; entries of empty groups may be null). expert_offsets_E1 has E+1 entries, starts
-// at 0, never falls and ends at R.
+// expert e and use b[e] (all with equal n and k; entries of empty groups may be null). One parallel
+// region where all are quantised, of any types, or all of one compute type; otherwise one for each
+// expert. expert_offsets_E1 has E+1 entries, starts at 0, never falls and ends at R.
 void grouped_matmul(Context& context, MatrixView<const float> x,
                     std::span<const std::int32_t> expert_offsets_E1,
                     std::span<const PackedMatrix* const> b, MatrixView<float> y);

@@ -148,6 +148,27 @@ TEST(QuantMatmul, ExpertsAndPartsOfDifferentTypes) {
   }
 }
 
+// As files with a tensor for each expert may have them.
+TEST(QuantMatmul, QuantisedExpertsBesideOthers) {
+  Context context(2);
+  const Weight w = make_weight(context, 64, {{QuantType::kQ8_0, 21}}, 1);
+  PackedMatrix f32, bf16;
+  f32.pack(context, w.view(), DType::kF32);
+  bf16.pack(context, w.view(), DType::kBF16);
+  const std::vector<const PackedMatrix*> matrices = {&w.packed, &bf16, nullptr, &f32};
+  const std::vector<std::int32_t> offsets = {0, 3, 5, 5, 9};
+  GuardedMatrix x(9, 64), y(9, 21);
+  x.randomise(5);
+  grouped_matmul(context, x.view(), offsets, matrices, y.view());
+  y.expect_guards("grouped");
+  for (std::size_t e : {0u, 1u, 3u}) {
+    const std::int64_t begin = offsets[e], rows = offsets[e + 1] - begin;
+    GuardedMatrix alone(rows, 21);
+    matmul(context, x.view().rows_range(begin, rows), *matrices[e], alone.view());
+    testing::expect_same_bits(alone.view(), y.view().rows_range(begin, rows), "expert");
+  }
+}
+
 TEST(QuantMatmul, NonFiniteNumbersStayInTheirRow) {
   Context context(1);
   for (const QuantKernels& kernel : kernels::runnable(kernels::quant_kernels())) {

@@ -1,5 +1,7 @@
 #include "tensor/weight_arena.h"
 
+#include <cstdint>
+
 namespace conclave {
 namespace {
 
@@ -10,6 +12,7 @@ constexpr std::size_t kLine = 64;
 }  // namespace
 
 std::byte* WeightArena::take(std::size_t bytes) {
+  if (bytes > SIZE_MAX / 2) fail(ErrorKind::kOutOfMemory, "weights of {} bytes", bytes);
   const std::size_t rounded = (bytes + kLine - 1) / kLine * kLine;
   const std::lock_guard lock(mutex_);
   if (blocks_.empty() || rounded > blocks_.back().size() - used_) {

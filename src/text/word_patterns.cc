@@ -1,6 +1,10 @@
 #include "text/word_patterns.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "text/utf8.h"
 
 namespace conclave::text {
 namespace {
@@ -79,6 +83,31 @@ const std::vector<Named>& table() {
   return kTable;
 }
 
+// Every character beyond ASCII, and \uXXXX, as \x{hex}.
+std::string plain_escapes(std::string_view pattern) {
+  std::string out;
+  for (std::size_t i = 0; i < pattern.size();) {
+    if (pattern[i] == '\\' && i + 5 < pattern.size() && pattern[i + 1] == 'u') {
+      const std::string digits(pattern.substr(i + 2, 4));
+      if (digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos) {
+        out += fmt::format("\\x{{{:x}}}", std::stoul(digits, nullptr, 16));
+        i += 6;
+        continue;
+      }
+    }
+    if (static_cast<unsigned char>(pattern[i]) < 0x80) {
+      const std::size_t n = pattern[i] == '\\' && i + 1 < pattern.size() ? 2 : 1;
+      out += pattern.substr(i, n);
+      i += n;
+      continue;
+    }
+    const Utf8Char found = decode_utf8(pattern, i);
+    out += fmt::format("\\x{{{:x}}}", static_cast<std::uint32_t>(found.value));
+    i += found.size;
+  }
+  return out;
+}
+
 }  // namespace
 
 const WordPatterns* word_patterns(std::string_view pre) {
@@ -88,6 +117,22 @@ const WordPatterns* word_patterns(std::string_view pre) {
     }
   }
   return nullptr;
+}
+
+std::string_view word_pattern_name(std::span<const std::string> patterns, bool nfc) {
+  std::vector<std::string> found;
+  for (const std::string& pattern : patterns) found.push_back(plain_escapes(pattern));
+  std::string_view other;  // the same patterns, the other normal form
+  for (const Named& entry : table()) {
+    if (!std::equal(found.begin(), found.end(), entry.words.patterns.begin(),
+                    entry.words.patterns.end())) {
+      continue;
+    }
+    const std::string_view name = entry.names.front().empty() ? "default" : entry.names.front();
+    if (entry.words.nfc == nfc) return name;
+    other = name;
+  }
+  return other;
 }
 
 std::vector<std::string_view> word_pattern_names() {

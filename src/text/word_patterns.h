@@ -4,6 +4,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,10 @@ struct WordPatterns {
 
 // By tokenizer.ggml.pre; null where the name is not known. "" is "default".
 const WordPatterns* word_patterns(std::string_view pre);
+
+// The inverse: a name whose patterns are these, one after the other; empty where there is none.
+// Characters beyond ASCII may stand for themselves or as \uXXXX, as in tokenizer.json.
+std::string_view word_pattern_name(std::span<const std::string> patterns, bool nfc);
 
 // All names, for messages.
 std::vector<std::string_view> word_pattern_names();

@@ -20,9 +20,10 @@ inline std::vector<QuantType> quantised_types() {
   return types;
 }
 
-// `count` numbers as blocks of random bits, with factors near 0.01 of either sign.
-inline std::vector<std::byte> random_blocks(QuantType type, std::int64_t count,
-                                            std::uint64_t seed) {
+// `count` numbers as blocks of random bits, with factors near `factor` of either sign (MXFP4: its
+// own).
+inline std::vector<std::byte> random_blocks(QuantType type, std::int64_t count, std::uint64_t seed,
+                                            double factor = 0.01) {
   const kernels::QuantLayout& layout = *kernels::quant_layout(type);
   std::vector<std::byte> bytes(static_cast<std::size_t>(quant_bytes(type, count)));
   const Rng rng(seed);
@@ -39,8 +40,8 @@ inline std::vector<std::byte> random_blocks(QuantType type, std::int64_t count,
     }
     const int factors = type == QuantType::kIQ4_XS ? 1 : layout.n_tails;
     for (int t = 0; t < factors; ++t) {
-      const f16 factor = to_f16(static_cast<float>(0.01 * rng.normal(drawn++)));
-      std::memcpy(tails + 2 * t, &factor, 2);
+      const f16 drawn_factor = to_f16(static_cast<float>(factor * rng.normal(drawn++)));
+      std::memcpy(tails + 2 * t, &drawn_factor, 2);
     }
   }
   return bytes;

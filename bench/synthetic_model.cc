@@ -1,0 +1,192 @@
+// A model of a published shape with random weights, as a GGUF file: for measuring what does not
+// depend on what a model has learnt (load time, memory, speed).
+//
+//   synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS]
+//
+// Matrices of TYPE (default Q4_0; embedding and head Q8_0) with entries of variance 1 / columns;
+// the text that such a model writes is noise. Vocabulary: the 256 bytes and unused tokens.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "io/gguf.h"
+#include "models/convert_tokenizer.h"
+#include "models/gguf_form.h"
+#include "nn/transformer.h"
+
+namespace conclave {
+namespace {
+
+nn::TransformerConfig decoder(const char* architecture, int vocabulary, int width, int layers,
+                              int heads, int kv_heads, int head_dim) {
+  nn::TransformerConfig c;
+  c.architecture = architecture;
+  c.vocab_size = vocabulary;
+  c.d_model = width;
+  c.n_layers = layers;
+  c.n_heads = heads;
+  c.n_kv_heads = kv_heads;
+  c.head_dim = head_dim;
+  c.max_positions = 32768;
+  c.bos_id = 256;
+  c.eos_id = 257;
+  return c;
+}
+
+void add_experts(nn::TransformerConfig& c, int n_experts, int k, int width, bool renormalize) {
+  moe::LayerConfig ffn;
+  ffn.router = moe::default_router_config("softmax_topk");
+  ffn.router.n_experts = n_experts;
+  ffn.router.k = k;
+  ffn.router.renormalize = renormalize;
+  ffn.d_expert = width;
+  c.ffn_L.assign(static_cast<std::size_t>(c.n_layers), ffn);
+}
+
+nn::TransformerConfig shape(const std::string& name, int layers) {
+  const auto n = [&](int usual) { return layers > 0 ? layers : usual; };
+  nn::TransformerConfig c;
+  if (name == "olmoe-1b-7b") {
+    c = decoder("olmoe", 50304, 2048, n(16), 16, 16, 128);
+    c.attention.qk_norm = nn::QkNorm::kProjection;
+    add_experts(c, 64, 8, 1024, false);
+  } else if (name == "qwen3-30b-a3b") {
+    c = decoder("qwen3_moe", 151936, 2048, n(48), 32, 4, 128);
+    c.rope.theta = 1e6;
+    c.attention.qk_norm = nn::QkNorm::kHead;
+    add_experts(c, 128, 8, 768, true);
+  } else if (name == "mixtral-8x7b") {
+    c = decoder("mixtral", 32000, 4096, n(32), 32, 8, 128);
+    c.rope.theta = 1e6;
+    add_experts(c, 8, 2, 14336, true);
+  } else if (name == "gpt-oss-20b") {
+    c = decoder("gpt_oss", 201088, 2880, n(24), 64, 8, 64);
+    c.rope.theta = 150000;
+    c.attention.qkv_bias = c.attention.out_bias = c.attention.sinks = true;
+    c.attention_L.resize(static_cast<std::size_t>(c.n_layers));
+    for (std::size_t l = 0; l < c.attention_L.size(); l += 2) c.attention_L[l].window = 128;
+    add_experts(c, 32, 4, 2880, true);
+    for (moe::LayerConfig& ffn : c.ffn_L) {
+      ffn.router_bias = ffn.linear_bias = true;
+      ffn.activation = moe::Activation::kClampedSwiGlu;
+    }
+  } else {
+    fail(ErrorKind::kInvalidArgument,
+         "shape '{}': expected olmoe-1b-7b, qwen3-30b-a3b, mixtral-8x7b or gpt-oss-20b", name);
+  }
+  return c;
+}
+
+class NoNames final : public models::StoredNames {
+ public:
+  bool has(const std::string&) const override { return false; }
+};
+
+// Encoded rows to take from, enough that no two matrices are alike.
+const std::vector<std::byte>& pool(QuantType type, std::int64_t cols) {
+  constexpr std::int64_t kRows = 509;  // prime: tensors begin at other rows
+  static std::map<std::pair<QuantType, std::int64_t>, std::vector<std::byte>> pools;
+  std::vector<std::byte>& bytes = pools[{type, cols}];
+  if (!bytes.empty()) return bytes;
+  std::vector<float> values(static_cast<std::size_t>(kRows * cols));
+  const Rng rng(static_cast<std::uint64_t>(cols) * 31 + static_cast<std::uint64_t>(type));
+  const double scale = 1 / std::sqrt(static_cast<double>(cols));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<float>(scale * rng.normal(i));
+  }
+  bytes.resize(static_cast<std::size_t>(kRows * quant_bytes(type, cols)));
+  quantize(type, values, bytes);
+  return bytes;
+}
+
+void add_tensors(const nn::TransformerConfig& c, QuantType type,
+                 std::vector<io::GgufTensorToWrite>& tensors) {
+  const nn::Transformer transformer(c);
+  const NoNames none;
+  std::map<std::string, bool> seen;
+  for (const ParamSpec& spec : transformer.specs()) {
+    const models::TensorPlace place = models::gguf_place(spec, c, none);
+    if (!seen.emplace(place.name, true).second) continue;
+    const bool vector = spec.shape.rank() < 2, router = spec.id.role == Role::kRouter;
+    const bool ends = spec.id.role == Role::kEmbedding || spec.id.role == Role::kHead;
+    io::GgufTensorToWrite tensor;
+    tensor.name = place.name;
+    tensor.dims = place.dims;
+    const QuantType as = vector || router ? QuantType::kF32 : ends ? QuantType::kQ8_0 : type;
+    tensor.type = &io::gguf_type_of(as);
+    const std::int64_t cols = place.dims.back();
+    if (vector) {
+      tensor.fill = [](std::int64_t, std::int64_t, std::span<std::byte> out) {
+        const float one = 1;
+        for (std::size_t i = 0; i < out.size(); i += 4) std::memcpy(&out[i], &one, 4);
+      };
+    } else {
+      const std::int64_t start = static_cast<std::int64_t>(tensors.size()) * 37;
+      tensor.fill = [as, cols, start](std::int64_t begin, std::int64_t, std::span<std::byte> out) {
+        const std::vector<std::byte>& rows = pool(as, cols);
+        const auto row_bytes = static_cast<std::size_t>(quant_bytes(as, cols));
+        const std::size_t n = rows.size() / row_bytes;
+        auto row = static_cast<std::size_t>(start + begin);
+        for (std::size_t at = 0; at < out.size(); at += row_bytes, ++row) {
+          std::memcpy(&out[at], &rows[row % n * row_bytes], row_bytes);
+        }
+      };
+    }
+    tensors.push_back(std::move(tensor));
+  }
+}
+
+// Byte tokens and unused ones, as SentencePiece would number them.
+void add_vocabulary(const nn::TransformerConfig& c, io::GgufMetadata& metadata) {
+  std::vector<std::string> tokens;
+  std::vector<std::int32_t> types;
+  std::vector<float> scores(static_cast<std::size_t>(c.vocab_size), 0.0f);
+  for (int i = 0; i < c.vocab_size; ++i) {
+    const bool byte = i < 256, special = i < 258;
+    tokens.push_back(byte ? fmt::format("<0x{:02X}>", i) : fmt::format("<{}>", i));
+    types.push_back(byte ? 6 : special ? 3 : 5);
+  }
+  metadata.set("tokenizer.ggml.model", std::string("llama"));
+  metadata.set("tokenizer.ggml.tokens", io::GgufArray::of(tokens));
+  metadata.set("tokenizer.ggml.scores", io::GgufArray::of(std::span<const float>(scores)));
+  metadata.set("tokenizer.ggml.token_type",
+               io::GgufArray::of(std::span<const std::int32_t>(types)));
+  metadata.set("tokenizer.ggml.bos_token_id", static_cast<std::uint32_t>(c.bos_id));
+  metadata.set("tokenizer.ggml.eos_token_id", static_cast<std::uint32_t>(c.eos_id));
+  metadata.set("tokenizer.ggml.unknown_token_id", std::uint32_t{257});
+  metadata.set("tokenizer.ggml.add_space_prefix", false);
+}
+
+int make(int argc, char** argv) {
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS]\n");
+    return 2;
+  }
+  const std::optional<QuantType> type = parse_quant_type(argc > 3 ? argv[3] : "Q4_0");
+  if (!type) fail(ErrorKind::kInvalidArgument, "type '{}' is none", argv[3]);
+  const nn::TransformerConfig c = shape(argv[1], argc > 4 ? std::atoi(argv[4]) : 0);
+  io::GgufMetadata metadata = models::gguf_metadata(c);
+  metadata.set("general.name", std::string(argv[1]));
+  add_vocabulary(c, metadata);
+  std::vector<io::GgufTensorToWrite> tensors;
+  add_tensors(c, *type, tensors);
+  io::write_gguf(argv[2], metadata, tensors);
+  return 0;
+}
+
+}  // namespace
+}  // namespace conclave
+
+int main(int argc, char** argv) {
+  try {
+    return conclave::make(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "synthetic_model: %s\n", error.what());
+    return 1;
+  }
+}
