@@ -239,7 +239,7 @@ class NewDirectory {
 void announce(const ConvertOptions& options, std::size_t done, std::size_t total,
               const std::string& name) {
   if (options.progress && !options.progress(done, total, name)) {
-    fail(ErrorKind::kInterrupted, "interrupted: nothing was written");
+    fail(ErrorKind::kInterrupted, "stopped while converting: nothing was written");
   }
 }
 
