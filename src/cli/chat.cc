@@ -12,7 +12,7 @@
 #include "cli/verbs.h"
 #include "infer/session.h"
 #include "io/json.h"
-#include "models/chat_files.h"
+#include "models/chat_template_file.h"
 #include "sys/files.h"
 #include "sys/interrupt.h"
 #include "text/chat_template.h"

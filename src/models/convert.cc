@@ -77,12 +77,11 @@ std::vector<NewTensor> group(const std::vector<ParamSpec>& specs, const Place& p
 // Encodes a tensor piece by piece, each piece one weight.
 class Encoder {
  public:
-  Encoder(ops::Context& context, FileWeights& in, const NewTensor& tensor, QuantType type,
+  Encoder(ops::Context& context, FileWeights& in, NewTensor& tensor, QuantType type,
           ConvertedTensor& report)
       : context_(context), in_(in), tensor_(tensor), type_(type), report_(report) {
     row_bytes_ = quant_bytes(type, tensor.dims.back());
-    std::sort(parts_().begin(), parts_().end(),
-              [](const Part& a, const Part& b) { return a.place.offset < b.place.offset; });
+    std::ranges::sort(tensor.parts, {}, [](const Part& part) { return part.place.offset; });
   }
 
   // Rows [begin, begin + count) of the stored tensor; in order.
@@ -100,7 +99,6 @@ class Encoder {
   }
 
  private:
-  std::vector<Part>& parts_() { return const_cast<NewTensor&>(tensor_).parts; }
   std::int64_t first_row(const Part& part) const { return part.place.offset / tensor_.dims.back(); }
   static std::int64_t rows_of(const Part& part) {
     return part.spec->shape.rank() < 2 ? 1 : part.spec->shape[0];
@@ -244,7 +242,7 @@ ConvertReport convert_to_gguf(ops::Context& context, const std::string& in, cons
                               const ConvertOptions& options) {
   Input input(in);
   const NoNames none;
-  const std::vector<NewTensor> tensors = group(
+  std::vector<NewTensor> tensors = group(
       input.specs, [&](const ParamSpec& spec) { return gguf_place(spec, input.config, none); });
   ConvertReport report;
   report.tensors.resize(tensors.size());
@@ -252,7 +250,7 @@ ConvertReport convert_to_gguf(ops::Context& context, const std::string& in, cons
   std::vector<io::GgufTensorToWrite> writes;
   QuantType main_type = QuantType::kF32;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const NewTensor& tensor = tensors[i];
+    NewTensor& tensor = tensors[i];
     const ParamSpec& first = *tensor.parts[0].spec;
     const std::optional<QuantType>* asked = policy_of(options.types, first);
     const QuantType stored = input.weights.stored_quant_type(first);

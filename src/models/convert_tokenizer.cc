@@ -219,6 +219,8 @@ void add_tokenizer_keys(const std::string& in, const nn::TransformerConfig& conf
       }
     });
     metadata.set(kTokenizerJsonKey, text);
+  } else {
+    metadata.set("tokenizer.ggml.model", std::string("no_vocab"));  // other programs ask for it
   }
   json settings = json::object();
   if (const fs::path path = directory / "tokenizer_config.json"; fs::exists(path)) {

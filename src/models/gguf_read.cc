@@ -106,7 +106,8 @@ void read_rope(const GgufKeys& keys, nn::TransformerConfig& c) {
   nn::RopeScaling& s = c.rope.scaling;
   const std::string type_key = keys.key("rope.scaling.type");
   const std::string type = keys.metadata().string(type_key, "none");
-  s.factor = keys.number("rope.scaling.factor", 1e-3, 1e6, 1);
+  s.factor = keys.number("rope.scaling.factor", 1e-3, 1e6,
+                         keys.number("rope.scaling.stretch", 1e-3, 1e6, 1));
   s.original_positions =
       keys.integer("rope.scaling.original_context_length", 1, kMax, c.max_positions);
   const double ratio = keys.number("rope.scaling.attn_factor", 1e-6, 1e6, 1);

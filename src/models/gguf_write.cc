@@ -71,7 +71,10 @@ void write_rope(const nn::TransformerConfig& c, Keys& keys) {
   keys.number("rope.freq_base", c.rope.theta);
   const nn::RopeScaling& s = c.rope.scaling;
   if (s.kind == nn::RopeScalingKind::kNone || s.kind == nn::RopeScalingKind::kFactors) return;
-  keys.number("rope.scaling.factor", s.factor);
+  // Other programs divide all positions by "factor", whatever the type: those that mean something
+  // else by it get a key of our own.
+  const bool plain = s.kind == nn::RopeScalingKind::kLinear || s.kind == nn::RopeScalingKind::kYarn;
+  keys.number(plain ? "rope.scaling.factor" : "rope.scaling.stretch", s.factor);
   if (s.original_positions > 0) {
     keys.integer("rope.scaling.original_context_length", s.original_positions);
   }

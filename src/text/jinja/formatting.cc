@@ -394,6 +394,12 @@ MarkedText format_value(Runtime& rt, const Value& value, std::string_view text) 
       std::string_view("eEfFgG%").find(spec.type) == std::string_view::npos) {
     rt.error("Precision not allowed in integer format specifier");
   }
+  if (spec.grouping != '\0' && spec.type != '\0') {
+    const std::string_view groupable = spec.grouping == ',' ? "deEfFgG%" : "deEfFgG%boxX";
+    if (groupable.find(spec.type) == std::string_view::npos) {
+      rt.error("Cannot specify '{}' with '{}'.", spec.grouping, spec.type);
+    }
+  }
   if (spec.type == 'c') {
     const std::int64_t code = as_index(rt, value);
     if (code < 0 || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
