@@ -210,6 +210,35 @@ class Cli(unittest.TestCase):
         back = conclave("tokenize", self.model, "--decode", ",".join(map(str, ids))).out
         self.assertEqual(back, "caf\u00e9 abc\n")
 
+    def test_bench_measures_what_was_asked(self):
+        args = ["bench", self.model, "--limit-seconds", 0.02, "--repeat", 3, "--threads", 2]
+        plan = ["--prompt", "5,24", "--depth", "0,20", "--batch", "1,3", "--generate", 4]
+        j = json.loads(conclave(*args, *plan, "--json").out)
+        rows = [(r["test"], r["tokens"], r["depth"], r["batch"]) for r in j["rows"]]
+        self.assertEqual(rows, [("prompt", 5, 0, 1), ("prompt", 24, 0, 1),
+                                ("generation", 4, 0, 1), ("generation", 4, 0, 3),
+                                ("generation", 4, 20, 1), ("generation", 4, 20, 3)])
+        info = json.loads(conclave("info", self.model, "--json").out)
+        for row in j["rows"]:
+            self.assertEqual(row["seconds"], sorted(row["seconds"]))
+            self.assertEqual(len(row["seconds"]), 3)
+            tokens = row["tokens"] * row["batch"]
+            self.assertAlmostEqual(row["tokens_per_second"] * row["seconds"][1] / tokens, 1, 6)
+            self.assertAlmostEqual(sum(row["share_of_time"].values()), 1, 6)
+            self.assertGreater(row["share_of_time"]["experts"], 0)
+        # Every token of the answer multiplies by all matrices of its experts, and by the head.
+        width, layers, vocabulary = 24, 2, info["vocab_size"]
+        weights = layers * (width * 8 * (2 + 1 + 1) + 8 * 2 * width + 4 * width
+                            + 2 * 3 * 20 * width) + vocabulary * width
+        row = j["rows"][2]
+        self.assertAlmostEqual(row["gops"] * 1e9 * row["seconds"][1] / (2 * 4 * weights), 1, 2)
+        self.assertGreater(j["peak_memory_bytes"], j["weight_bytes"])
+        table = conclave(*args, "--prompt", 8, "--generate", 2).out
+        for word in ("prompt 8", "generate 2", "tokens/s", "router"):
+            self.assertIn(word, table)
+        self.assert_refused(conclave(*args, "--prompt", 5000), "5000")
+        self.assert_refused(conclave(*args, "--prompt", 8, "--depth", 63, "--generate", 4), "63")
+
     def test_interrupted_training_resumes_with_the_same_bytes(self):
         whole, cut = self.folder / "whole", self.folder / "cut"
         self.assertEqual(conclave(*train_args(self.folder, whole, 400)).returncode, 0)
