@@ -35,7 +35,8 @@ void add_logits(CLI::App& app) {
   command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
   command->add_option("--ids", o->ids, "token ids, separated by commas")
       ->required()
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check([](const std::string& id) { return std::string(id.empty() ? "empty" : ""); }, "");
   command->add_option("--out", o->out, ".npy file, float32 [tokens, vocabulary]")->required();
   o->machine.add_to(*command);
   command->footer("Example:\n  conclave logits my-model --ids 1,2,3 --out logits.npy");
