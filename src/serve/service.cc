@@ -128,6 +128,13 @@ std::optional<ApiError> Service::check(const HttpRequest& request) const {
         .message = "the Host header names no host of this server; --allow-host adds one",
         .param = {}};
   }
+  // A page of another site can send requests without reading the answers: it names its origin.
+  if (!request.origin.empty() && !host_allowed(origin_host(request.origin))) {
+    return ApiError{.status = 403,
+                    .code = "origin_not_allowed",
+                    .message = "the Origin header names a page of another site",
+                    .param = {}};
+  }
   bool path_exists = false;
   const Route* const route = find_route(request, path_exists);
   if ((route == nullptr || !route->open) && !authorized(request)) {
