@@ -11,12 +11,13 @@ PREFIX ?= /usr/local
 LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo bench format check install clean distclean
+.PHONY: help deps build test demo smollm2 bench format check install clean distclean
 
 help:
 	@echo 'make build      compile into build/release (PRESET=dev: sanitizers, PRESET=tsan: threads)'
 	@echo 'make test       build, then run every test (CTEST_ARGS="-R kernels" for some)'
 	@echo 'make demo       build, collect real text from Debian packages, train a small MoE on it, show it'
+	@echo 'make smollm2    build, fetch a small published model (92 MB, once), chat with it'
 	@echo 'make bench      build, then run the benchmarks (BENCH_ARGS="--benchmark_filter=matmul")'
 	@echo 'make check      layers, formatting and instruction sets only'
 	@echo 'make format     apply .clang-format to the tracked sources'
@@ -39,6 +40,11 @@ demo: deps
 	cmake --preset $(PRESET) --log-level=WARNING $(LAUNCHER)
 	cmake --build --preset $(PRESET) --target conclave
 	scripts/demo.sh
+
+smollm2: deps
+	cmake --preset $(PRESET) --log-level=WARNING $(LAUNCHER)
+	cmake --build --preset $(PRESET) --target conclave
+	@CONCLAVE=$(BUILD)/conclave scripts/smollm2.sh
 
 bench: build
 	@for program in $(BUILD)/bench_*; do \

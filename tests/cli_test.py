@@ -15,6 +15,11 @@ import time
 import unittest
 
 CONCLAVE = ""
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GOLDENS = ROOT / "tests" / "goldens" / "models"
+# A published model, where there is one: scripts/smollm2.sh --fetch, or a path in the environment.
+SMOLLM2 = pathlib.Path(os.environ.get("CONCLAVE_SMOLLM2") or
+                       ROOT / ".cache" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf")
 TINY = ["model.width=24", "model.layers=2", "model.heads=2", "model.kv_heads=1", "model.head_dim=8",
         "model.context=64", "model.experts=4", "model.expert_width=20", "data.vocab_size=300",
         "train.sequence=32", "train.batch=4", "optimizer.warmup_steps=2", "eval.every=0",
@@ -72,7 +77,7 @@ class Cli(unittest.TestCase):
             self.assertEqual(done.returncode, 2)
             self.assertIn(answer, done.err)
         for verb in ("train", "run", "eval", "inspect", "info", "logits", "tokenize", "template",
-                     "completion"):
+                     "chat", "convert", "quantize", "completion"):
             done = conclave(verb, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertIn("Example", done.out, verb)
@@ -205,6 +210,35 @@ class Cli(unittest.TestCase):
         back = conclave("tokenize", self.model, "--decode", ",".join(map(str, ids))).out
         self.assertEqual(back, "caf\u00e9 abc\n")
 
+    def test_bench_measures_what_was_asked(self):
+        args = ["bench", self.model, "--limit-seconds", 0.02, "--repeat", 3, "--threads", 2]
+        plan = ["--prompt", "5,24", "--depth", "0,20", "--batch", "1,3", "--generate", 4]
+        j = json.loads(conclave(*args, *plan, "--json").out)
+        rows = [(r["test"], r["tokens"], r["depth"], r["batch"]) for r in j["rows"]]
+        self.assertEqual(rows, [("prompt", 5, 0, 1), ("prompt", 24, 0, 1),
+                                ("generation", 4, 0, 1), ("generation", 4, 0, 3),
+                                ("generation", 4, 20, 1), ("generation", 4, 20, 3)])
+        info = json.loads(conclave("info", self.model, "--json").out)
+        for row in j["rows"]:
+            self.assertEqual(row["seconds"], sorted(row["seconds"]))
+            self.assertEqual(len(row["seconds"]), 3)
+            tokens = row["tokens"] * row["batch"]
+            self.assertAlmostEqual(row["tokens_per_second"] * row["seconds"][1] / tokens, 1, 6)
+            self.assertAlmostEqual(sum(row["share_of_time"].values()), 1, 6)
+            self.assertGreater(row["share_of_time"]["experts"], 0)
+        # Every token of the answer multiplies by all matrices of its experts, and by the head.
+        width, layers, vocabulary = 24, 2, info["vocab_size"]
+        weights = layers * (width * 8 * (2 + 1 + 1) + 8 * 2 * width + 4 * width
+                            + 2 * 3 * 20 * width) + vocabulary * width
+        row = j["rows"][2]
+        self.assertAlmostEqual(row["gops"] * 1e9 * row["seconds"][1] / (2 * 4 * weights), 1, 2)
+        self.assertGreater(j["peak_memory_bytes"], j["weight_bytes"])
+        table = conclave(*args, "--prompt", 8, "--generate", 2).out
+        for word in ("prompt 8", "generate 2", "tokens/s", "router"):
+            self.assertIn(word, table)
+        self.assert_refused(conclave(*args, "--prompt", 5000), "5000")
+        self.assert_refused(conclave(*args, "--prompt", 8, "--depth", 63, "--generate", 4), "63")
+
     def test_interrupted_training_resumes_with_the_same_bytes(self):
         whole, cut = self.folder / "whole", self.folder / "cut"
         self.assertEqual(conclave(*train_args(self.folder, whole, 400)).returncode, 0)
@@ -256,6 +290,186 @@ class Cli(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn(b"File too large", done.stderr)
         self.assertFalse((out / "model.safetensors").exists())
+
+
+TEMPLATE = ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+            "{% if add_generation_prompt %}assistant:{% endif %}")
+
+
+class OpenModels(unittest.TestCase):
+    """Models in the forms in which they are published: small random checkpoints, and a real one."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="conclave-open-")
+        cls.folder = pathlib.Path(cls.temporary.name)
+        # Weights of a checkpoint with a small tokenizer and a template: it talks, if only nonsense.
+        cls.model = cls.folder / "talks"
+        cls.model.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(GOLDENS / "mixtral" / name, cls.model)
+        tokenizer = {"version": "1.0", "added_tokens": [],
+                     "model": {"type": "BPE", "vocab": {c: i for i, c in enumerate(
+                         [chr(0x100 + 10), chr(0x100 + 32), *map(chr, range(33, 127))])} | {"\u00ac": 96},
+                         "merges": []},
+                     "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+                     "decoder": {"type": "ByteLevel"}}
+        (cls.model / "tokenizer.json").write_text(json.dumps(tokenizer))
+        (cls.model / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    assert_refused = Cli.assert_refused
+
+    def works(self, *args, **options):
+        done = conclave(*args, **options)
+        self.assertEqual(done.returncode, 0, done.err)
+        return done
+
+    def logits(self, model):
+        out = self.folder / "logits.npy"
+        self.works("logits", model, "--ids", "1,7,3,9,4", "--out", out, "--dtype", "f32")
+        return out.read_bytes()
+
+    def test_info_of_every_architecture(self):
+        names = sorted(path.parent.name for path in GOLDENS.glob("*/config.json"))
+        self.assertGreater(len(names), 20)
+        for name in names:
+            info = json.loads(self.works("info", GOLDENS / name, "--json", "--no-measure").out)
+            self.assertGreaterEqual(info["params_total"], info["params_active"], name)
+            self.assertGreater(info["params_active"], 0, name)
+            self.assertEqual(len(info["per_layer"]), info["layers"], name)
+            self.assertTrue(info["machine"]["fits"], name)
+
+    def test_conversion_there_and_back_changes_no_bit(self):
+        gguf, back = self.folder / "m.gguf", self.folder / "back"
+        self.works("convert", self.model, gguf)
+        self.works("convert", gguf, back)
+        self.assertEqual(sorted(p.name for p in back.iterdir() if not p.name.startswith("token")),
+                         ["config.json", "model.safetensors"])
+        expected = self.logits(self.model)
+        self.assertEqual(self.logits(gguf), expected)
+        self.assertEqual(self.logits(back), expected)
+        ids = [self.works("tokenize", m, "--text", "Hello, you!", "--json").out for m in (self.model, gguf)]
+        self.assertEqual(ids[0], ids[1])
+        shards = json.loads(self.works("convert", self.model, self.folder / "s.gguf", "--json",
+                                       "--shard-gb", 0.0001).out)["files"]
+        self.assertGreater(len(shards), 2)
+        self.assertEqual(self.logits(shards[0]), expected)
+
+    def test_what_exists_is_not_overwritten_and_nothing_is_left_half_written(self):
+        here = self.folder / "here"
+        here.mkdir()
+        (here / "notes").write_text("mine")
+        self.assert_refused(conclave("convert", self.model, here), "--force")
+        self.assertEqual([p.name for p in here.iterdir()], ["notes"])
+        self.works("convert", self.model, here, "--force")
+        self.assertEqual((here / "notes").read_text(), "mine")
+        self.assertEqual(self.logits(here), self.logits(self.model))
+        file = self.folder / "file.gguf"
+        file.write_text("mine")
+        self.assert_refused(conclave("quantize", self.model, file, "--type", "Q8_0"), "--force")
+        self.assertEqual(file.read_text(), "mine")
+        self.assert_refused(conclave("quantize", self.model, self.folder / "q.gguf", "--type", "Q9"),
+                            "Q9", "Q4_K")
+        self.assert_refused(conclave("quantize", self.model, self.folder / "q", "--type", "Q8_0"), ".gguf")
+        self.assert_refused(conclave("convert", self.model, self.model), "same")
+        for out in ("cut", "cut.gguf"):
+            done = subprocess.run(["bash", "-c", f"ulimit -f 20; exec '{CONCLAVE}' convert '{self.model}' "
+                                   f"'{self.folder}/{out}'"], capture_output=True, timeout=60)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertEqual([p for p in self.folder.iterdir() if "cut" in p.name], [])
+
+    def test_quantize_reports_errors_and_perplexity(self):
+        text = self.folder / "text.txt"
+        text.write_text("The quick brown fox jumps over the lazy dog. " * 20)
+        report = json.loads(self.works("quantize", self.model, self.folder / "q8.gguf", "--type", "Q8_0",
+                                       "--text", text, "--json").out)
+        by_name = {t["name"]: t for t in report["tensors"]}
+        self.assertEqual(by_name["blk.0.attn_q.weight"]["to"], "Q8_0")
+        self.assertLess(by_name["blk.0.attn_q.weight"]["relative_error"], 0.01)
+        self.assertGreater(by_name["blk.0.attn_q.weight"]["relative_error"], 0.001)
+        self.assertEqual(by_name["blk.0.ffn_gate_inp.weight"]["to"], "F32")  # the router
+        change = report["perplexity"]["after"] / report["perplexity"]["before"]
+        self.assertAlmostEqual(change, 1, delta=0.05)
+        self.assert_refused(conclave("quantize", self.model, self.folder / "n.gguf", "--type", "Q8_0",
+                                     "--text", self.folder / "nowhere.txt"), "nowhere.txt")
+        self.assertFalse((self.folder / "n.gguf").exists())
+
+    def test_chat_speaks_through_the_template_and_obeys_commands(self):
+        saved = self.folder / "talk.json"
+        script = f'/system Short.\nHello\n"""\ntwo\nlines\n"""\none \\\nmore\n/undo\n/retry\n/save {saved}\n/quit\nnever\n'
+        chat = ("chat", self.model, "--temperature", 0, "-n", 8, "--context", 128)
+        done = self.works(*chat, input=script.encode())
+        talk = json.loads(saved.read_text())
+        self.assertEqual([m["role"] for m in talk], ["system"] + ["user", "assistant"] * 2)
+        self.assertEqual([m["content"] for m in talk][:2], ["Short.", "Hello"])
+        self.assertEqual(talk[3]["content"], "two\nlines\n")
+        # The answer is what the rendered prompt continues with.
+        messages = self.folder / "messages.json"
+        messages.write_text(json.dumps(talk[:2]))
+        prompt = self.works("template", self.model, "--messages", messages).out
+        self.assertEqual(prompt, "system: Short.\nuser: Hello\nassistant:")
+        run = json.loads(self.works("run", self.model, "-p", prompt, "-n", 8, "--temperature", 0, "--json").out)
+        self.assertEqual(talk[2]["content"], run["text"])
+        self.assertTrue(done.out.startswith(run["text"] + "\n"))
+        again = self.works(*chat, "--load", saved, input=b"/history\n").out
+        self.assertIn("user: Hello", again)
+        for words, answer in ((b"/nonsense\n", "/nonsense"), (b"a\xffb\n", "UTF-8"), (b"/retry\n", "nothing"),
+                              (b"/load nowhere.json\n", "nowhere.json"), (b"/set heat 3\n", "heat"),
+                              (b"/save\n", "/save"), (b"x" * 200 + b"\n", "context")):
+            self.assert_refused(conclave(*chat, input=words), answer)
+        saved.write_text('[1, "x"]')
+        self.assert_refused(conclave(*chat, "--load", saved, input=b""), "talk.json", "role")
+        self.assert_refused(conclave("chat", GOLDENS / "mixtral"), "chat template")
+
+    def test_wrong_files_and_options_are_named_before_anything_is_printed(self):
+        text = self.folder / "words.gguf"
+        text.write_text("these are words")
+        empty = self.folder / "empty"
+        empty.mkdir()
+        for verb in (["run", "-p", "a"], ["chat"], ["info"], ["eval", "--text", text],
+                     ["logits", "--ids", "1", "--out", self.folder / "x.npy"]):
+            self.assert_refused(conclave(verb[0], text, *verb[1:]), "words.gguf", "GGUF")
+            if verb[0] != "chat":
+                self.assert_refused(conclave(verb[0], empty, *verb[1:]), "config.json")
+        self.assert_refused(conclave("convert", empty, self.folder / "e.gguf"), "config.json")
+        shards = self.folder / "shards"
+        shutil.copytree(GOLDENS / "qwen3_moe_shards", shards)
+        (shards / "model-00002-of-00002.safetensors").unlink()
+        self.assert_refused(conclave("info", shards), "model-00002-of-00002.safetensors")
+        for args, word in ((["-p", "a", "--logit-bias", "97=1"], "97"), (["-p", "a", "--temperature", -1], "temperature"),
+                           (["-p", "a" * 300], "context")):
+            done = conclave("run", self.model, *args)
+            self.assert_refused(done, word)
+            self.assertEqual(done.out, "")
+        self.assert_refused(conclave("run", GOLDENS / "mixtral", "-p", "a"), "tokenizer")
+        self.assert_refused(conclave("tokenize", self.model), "--text")
+        self.assert_refused(conclave("tokenize", self.model, "--decode", "1,97"), "97")
+        self.assertEqual(conclave("logits", self.model, "--ids", "", "--out", "x").returncode, 2)
+        wrong = {**os.environ, "CONCLAVE_ISA": "mmx"}
+        self.assert_refused(conclave("info", self.model, env=wrong), "CONCLAVE_ISA=mmx")
+        done = self.works("run", self.model, "-p", "-", "-n", 2, "--json", input=b"ab\xffcd")
+        self.assertEqual(json.loads(done.out)["generated_tokens"], 2)
+
+    @unittest.skipUnless(SMOLLM2.exists(), "no SmolLM2: scripts/smollm2.sh --fetch")
+    def test_a_published_model_chats_sensibly(self):
+        talk = "What is the capital of France?\nName three fruits.\n"
+        out = self.works("chat", SMOLLM2, "--temperature", 0, "-n", 24, "--dtype", "f32", input=talk.encode()).out
+        self.assertIn("Paris", out)
+        out = self.works("chat", SMOLLM2, "--temperature", 0, "-n", 24, input=b"What is 2+2?\n").out
+        self.assertIn("4", out)
+
+    @unittest.skipUnless(SMOLLM2.exists(), "no SmolLM2: scripts/smollm2.sh --fetch")
+    def test_an_interrupt_ends_an_answer(self):
+        process = subprocess.Popen([CONCLAVE, "run", SMOLLM2, "-p", "Once", "-n", "4000", "--ignore-eos"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(12)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 130)
 
 
 if __name__ == "__main__":

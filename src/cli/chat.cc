@@ -16,6 +16,7 @@
 #include "sys/files.h"
 #include "sys/interrupt.h"
 #include "text/chat_template.h"
+#include "text/utf8.h"
 
 namespace conclave::cli {
 namespace {
@@ -50,8 +51,8 @@ class Chat {
  public:
   Chat(ops::Context& context, Options& options)
       : options_(options),
-        session_(context, options.model, options.machine.compute(options.model)),
         template_(models::load_chat_template(options.model)),
+        session_(context, options.model, options.machine.compute(options.model)),
         terminal_(isatty(STDIN_FILENO) != 0) {
     const std::int64_t most = session_.config().max_positions;
     session_.keep_context(options.context > 0 ? options.context
@@ -69,9 +70,14 @@ class Chat {
     while (read_message(text)) {
       if (text.empty()) continue;
       try {
-        if (text[0] == '/' ? !command(text) : !say(text)) return;
+        if (text[0] != '/') {
+          say(text);
+        } else if (!command(text)) {
+          return;
+        }
       } catch (const Error& error) {
         if (!terminal_) throw;
+        sys::clear_interrupt();
         std::fprintf(stderr, "%s\n", error.what());
       }
     }
@@ -114,14 +120,28 @@ class Chat {
     }
   }
 
+  static void check_text(const std::string& text) {
+    if (!text::is_utf8(text)) {
+      fail(ErrorKind::kInvalidArgument, "the message is not UTF-8 (byte {} is no part of it)",
+           text::utf8_prefix(text));
+    }
+  }
+
   void set_system(const std::string& text) {
+    check_text(text);
     messages_ = json::array();
     if (!text.empty()) messages_.push_back({{"role", "system"}, {"content", text}});
   }
 
-  bool say(const std::string& text) {
+  void say(const std::string& text) {
+    check_text(text);
     messages_.push_back({{"role", "user"}, {"content", text}});
-    return answer();
+    try {
+      answer();
+    } catch (const Error&) {
+      messages_.erase(messages_.size() - 1);  // the question that could not be answered
+      throw;
+    }
   }
 
   std::vector<std::int32_t> prompt() const {
@@ -139,21 +159,16 @@ class Chat {
     return session_.tokenizer().encode_parts(text::text_parts(parts), false);
   }
 
-  // False: end the program.
-  bool answer() {
-    infer::Generation g;
-    try {
-      g = session_.generate(prompt(), options_.generate, [](const std::string& piece) {
-        std::fputs(piece.c_str(), stdout);
-        std::fflush(stdout);
-        return !sys::interrupted();
-      });
-    } catch (const Error&) {
-      messages_.erase(messages_.size() - 1);  // the question that could not be answered
-      throw;
-    }
+  void answer() {
+    const auto show = [](const std::string& piece) {
+      std::fputs(piece.c_str(), stdout);
+      std::fflush(stdout);
+      return !sys::interrupted();
+    };
+    const infer::Generation g = session_.generate(prompt(), options_.generate, show);
     std::fputc('\n', stdout);
-    messages_.push_back({{"role", "assistant"}, {"content", g.text}});
+    std::fflush(stdout);
+    messages_.push_back({{"role", "assistant"}, {"content", text::to_valid_utf8(g.text)}});
     if (options_.show_stats) {
       std::fprintf(stderr,
                    "[%lld prompt tokens, %lld of them kept, %.2f s; %zu tokens, %.1f a second%s]\n",
@@ -167,7 +182,6 @@ class Chat {
       sys::clear_interrupt();
       std::fputs("[stopped]\n", stderr);
     }
-    return true;
   }
 
   void take_back(bool question) {
@@ -182,6 +196,12 @@ class Chat {
   void load(const std::string& file) {
     json loaded = io::read_json_file(file);
     if (!loaded.is_array()) fail(ErrorKind::kBadFile, "{}: expected a list of messages", file);
+    for (const json& message : loaded) {
+      const auto role = message.find("role");
+      if (!message.is_object() || role == message.end() || !role->is_string()) {
+        fail(ErrorKind::kBadFile, "{}: expected messages with a \"role\" and a \"content\"", file);
+      }
+    }
     messages_ = std::move(loaded);
   }
 
@@ -231,7 +251,7 @@ class Chat {
       std::fputs(kHelp, stdout);
     } else if (name == "/clear") {
       const bool has_system = !messages_.empty() && messages_[0]["role"] == "system";
-      set_system(has_system ? messages_[0]["content"].get<std::string>() : "");
+      messages_ = has_system ? json::array({messages_[0]}) : json::array();
     } else if (name == "/system") {
       set_system(rest);
     } else if (name == "/undo") {
@@ -242,10 +262,11 @@ class Chat {
         fail(ErrorKind::kInvalidArgument, "/retry: nothing was asked yet");
       }
       ++options_.generate.sampling.seed;
-      return answer();
+      answer();
     } else if (name == "/history") {
       show_history();
     } else if (name == "/save") {
+      if (rest.empty()) fail(ErrorKind::kInvalidArgument, "/save FILE: which file?");
       sys::write_file_atomically(rest, messages_.dump(2) + "\n");
     } else if (name == "/load") {
       load(rest);
@@ -261,13 +282,14 @@ class Chat {
   }
 
   Options& options_;
+  text::ChatTemplate template_;  // before the weights: a model without one is refused at once
   infer::Session session_;
-  text::ChatTemplate template_;
   bool terminal_;
   json messages_;
 };
 
 void chat(Options& options) {
+  infer::validate(options.generate.sampling);
   const sys::InterruptGuard guard;
   ops::Context context(options.machine.thread_count());
   Chat(context, options).run();

@@ -13,6 +13,7 @@
 #include "io/text_files.h"
 #include "models/convert.h"
 #include "nn/evaluate.h"
+#include "sys/files.h"
 #include "sys/interrupt.h"
 
 namespace conclave::cli {
@@ -22,7 +23,7 @@ struct Options {
   std::string in, out, type, experts, shared, attention, embeddings, text;
   double shard_gb = 0;
   std::int64_t max_tokens = 0;
-  bool json = false;
+  bool json = false, force = false;
   MachineOptions machine;
 };
 
@@ -109,6 +110,26 @@ void print(const models::ConvertReport& report, bool errors) {
               report.files.size() > 1 ? ", ..." : "");
 }
 
+// What is there already stays, unless --force was given: it may be another model.
+void refuse_to_overwrite(const Options& o) {
+  namespace fs = std::filesystem;
+  if (o.force) return;
+  const fs::path out(o.out);
+  std::string found;
+  if (fs::exists(out) && !fs::is_empty(out)) found = o.out;
+  const std::string first_shard = out.stem().string() + "-00001-of-";
+  const std::string folder = sys::parent_path(o.out);
+  if (found.empty() && o.shard_gb > 0 && models::is_gguf(o.out) && fs::is_directory(folder)) {
+    for (const std::string& name : sys::list_directory(folder)) {
+      if (name.starts_with(first_shard)) found = sys::join_path(folder, name);
+    }
+  }
+  if (!found.empty()) {
+    fail(ErrorKind::kInvalidArgument,
+         "{}: exists already: choose another name, or overwrite it with --force", found);
+  }
+}
+
 void convert(const Options& o, bool quantise) {
   const sys::InterruptGuard guard;
   std::error_code ignored;
@@ -125,6 +146,12 @@ void convert(const Options& o, bool quantise) {
     fail(ErrorKind::kInvalidArgument, "{}: quantised models are GGUF files: name it NAME.gguf",
          o.out);
   }
+  if (!gguf && std::filesystem::exists(o.out) && !std::filesystem::is_directory(o.out)) {
+    fail(ErrorKind::kInvalidArgument, "{}: is a file: OUT is a directory to make, or NAME.gguf",
+         o.out);
+  }
+  refuse_to_overwrite(o);
+  if (!o.text.empty()) io::read_text_file(o.text);  // an error now, not after the work
   const models::ConvertReport report =
       gguf ? models::convert_to_gguf(context, o.in, o.out, options)
            : models::convert_to_directory(context, o.in, o.out, options);
@@ -151,6 +178,7 @@ void add_common(CLI::App& command, Options& o) {
   command.add_option("--embeddings", o.embeddings, "type of embedding and output head");
   command.add_option("--shard-gb", o.shard_gb, "split into files of this size")
       ->check(CLI::Range(0.0, 1e6));
+  command.add_flag("--force", o.force, "overwrite OUT where it exists");
   command.add_flag("--json", o.json, "print a report as JSON");
 }
 
@@ -178,7 +206,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("OUT", o->out, "NAME.gguf")->required();
   command
       ->add_option("--type", o->type,
-                   "F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0, MXFP4; the router stays F32")
+                   "F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0, MXFP4; the router stays F32")
       ->required();
   command->add_option("--text", o->text, "also measure the change of perplexity on this text");
   command->add_option("--max-tokens", o->max_tokens, "of the text, 0: all")

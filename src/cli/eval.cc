@@ -100,7 +100,9 @@ void add_eval(CLI::App& app) {
   command->add_option("--text", o->texts, "FILE or LABEL=FILE, one or more")->required();
   command->add_option("--window", o->window, "tokens seen at once (default: the model's context)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));
-  command->add_option("--max-tokens", o->max_tokens, "of each text, 0: all")->capture_default_str();
+  command->add_option("--max-tokens", o->max_tokens, "of each text, 0: all")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+      ->capture_default_str();
   command->add_flag("--json", o->json, "print JSON");
   o->machine.add_to(*command);
   command->footer(

@@ -30,14 +30,16 @@ void write_logits(const Options& options) {
 
 void add_logits(CLI::App& app) {
   auto o = std::make_shared<Options>();
+  o->machine.dtype = "f32";  // for comparison with other implementations: exact
   CLI::App* command = app.add_subcommand("logits", "write the logits of a token sequence as .npy");
   command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
   command->add_option("--ids", o->ids, "token ids, separated by commas")
       ->required()
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check([](const std::string& id) { return std::string(id.empty() ? "empty" : ""); }, "");
   command->add_option("--out", o->out, ".npy file, float32 [tokens, vocabulary]")->required();
   o->machine.add_to(*command);
-  command->footer("Example:\n  conclave logits my-model --ids 1,2,3 --out logits.npy --dtype f32");
+  command->footer("Example:\n  conclave logits my-model --ids 1,2,3 --out logits.npy");
   command->callback([o] { write_logits(*o); });
 }
 

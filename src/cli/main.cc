@@ -53,9 +53,11 @@ int run(int argc, char** argv) {
   cli::add_convert(app);
   cli::add_quantize(app);
   cli::add_serve(app);
+  cli::add_bench(app);
   cli::add_completion(app);
   if (refuse_unknown_verb(app, argc, argv)) return cli::kExitUsage;
   try {
+    sys::best_isa();  // refuses a wrong CONCLAVE_ISA here and not in a thread
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::ParseError& error) {

@@ -75,19 +75,27 @@ void run_model(Options& options) {
     options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   }
   parse_logit_bias(options);
+  infer::validate(options.generate.sampling);
   const sys::InterruptGuard guard;
   ops::Context context(options.machine.thread_count());
   infer::Session session(context, options.model, options.machine.compute(options.model));
+  session.tokenizer();  // refuses a model without one before anything is printed
   const bool stream = !options.json;
-  if (stream) std::fputs(options.prompt.c_str(), stdout);
+  bool begun = !stream;
+  const auto begin = [&] {  // not before the prompt was accepted
+    if (!begun) std::fwrite(options.prompt.data(), 1, options.prompt.size(), stdout);
+    begun = true;
+  };
   const infer::Generation g =
       session.generate(options.prompt, options.generate, [&](const std::string& piece) {
         if (stream) {
-          std::fputs(piece.c_str(), stdout);
+          begin();
+          std::fwrite(piece.data(), 1, piece.size(), stdout);
           std::fflush(stdout);
         }
         return !sys::interrupted();
       });
+  begin();
   if (stream) {
     std::fputc('\n', stdout);
   } else {

@@ -19,12 +19,19 @@ constexpr std::uint64_t kMaxText = std::uint64_t{1} << 31;
 struct Options {
   std::string model, text, file;
   std::vector<std::int32_t> decode;
-  bool json = false, special = false;
+  bool given = false, json = false, special = false;
 };
 
 void tokenize(const Options& o) {
+  if (!o.given) fail(ErrorKind::kInvalidArgument, "give one of --text, --file and --decode");
   const text::Tokenizer tokenizer = text::Tokenizer::load(o.model);
   if (!o.decode.empty()) {
+    for (const std::int32_t id : o.decode) {
+      if (id < 0 || id >= tokenizer.vocab_size()) {
+        fail(ErrorKind::kInvalidArgument, "--decode: found {}, expected ids from 0 to {}", id,
+             tokenizer.vocab_size() - 1);
+      }
+    }
     std::printf("%s\n", tokenizer.decode(o.decode).c_str());
     return;
   }
@@ -49,7 +56,8 @@ void tokenize(const Options& o) {
 void add_tokenize(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("tokenize", "show how a model cuts text into tokens");
-  command->add_option("MODEL", o->model, "model directory, or a tokenizer.json")->required();
+  command->add_option("MODEL", o->model, "model directory, GGUF file, or a tokenizer.json")
+      ->required();
   command->add_option("--text", o->text, "text to encode");
   command->add_option("--file", o->file, "file to encode; - reads standard input");
   command->add_option("--decode", o->decode, "ids to turn into text, separated by commas")
@@ -58,7 +66,11 @@ void add_tokenize(CLI::App& app) {
                     "recognise special tokens and add those the model expects");
   command->add_flag("--json", o->json, "print {\"ids\": [...]}");
   command->footer("Example:\n  conclave tokenize my-model --text \"Bonjour le monde\"");
-  command->callback([o] { tokenize(*o); });
+  command->callback([o, command] {
+    const auto given = [&](const char* name) { return command->count(name) > 0 ? 1 : 0; };
+    o->given = given("--text") + given("--file") + given("--decode") == 1;
+    tokenize(*o);
+  });
 }
 
 }  // namespace conclave::cli

@@ -22,6 +22,7 @@ void add_template(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_serve(CLI::App& app);
+void add_bench(CLI::App& app);
 void add_completion(CLI::App& app);
 
 // Exit codes of the program.

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "infer/stop_filter.h"
+#include "sys/interrupt.h"
 
 namespace conclave::infer {
 namespace {
@@ -44,7 +45,7 @@ Session::Session(ops::Context& context, const std::string& directory, DType comp
 
 const text::Tokenizer& Session::tokenizer() const {
   if (!model_.tokenizer) {
-    fail(ErrorKind::kNotFound, "{}: has no tokenizer.json, so it takes no text", directory_);
+    fail(ErrorKind::kNotFound, "{}: has no tokenizer, so it takes no text", directory_);
   }
   return *model_.tokenizer;
 }
@@ -94,6 +95,7 @@ void Session::prefill(nn::KvCache& cache, std::span<const std::int32_t> prompt,
                       std::int64_t position, std::int64_t chunk) {
   const auto end = static_cast<std::int64_t>(prompt.size());
   while (position < end) {
+    sys::stop_if_interrupted("reading the prompt");
     const std::int64_t n = std::min(chunk, end - position);
     forward(cache, prompt.subspan(static_cast<std::size_t>(position), static_cast<std::size_t>(n)),
             position);
@@ -113,6 +115,12 @@ Generation Session::generate(const std::string& prompt, const GenerateOptions& o
 Generation Session::generate(std::span<const std::int32_t> prompt, const GenerateOptions& options,
                              const TextCallback& on_text) {
   validate(options.sampling);
+  const auto& bias = options.sampling.logit_bias;
+  if (!bias.empty() && (bias.begin()->first < 0 || bias.rbegin()->first >= config().vocab_size)) {
+    fail(ErrorKind::kInvalidArgument, "logit bias of token {}: expected 0 to {}",
+         bias.begin()->first < 0 ? bias.begin()->first : bias.rbegin()->first,
+         config().vocab_size - 1);
+  }
   if (prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt has no tokens");
   Generation result;
   result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
@@ -161,7 +169,8 @@ Generation Session::generate(std::span<const std::int32_t> prompt, const Generat
       result.logprobs.push_back(log_probabilities(logits, id, options.logprobs));
     }
     context.push_back(id);
-    if (!emit(filter.push(decoder.push(id)))) {
+    // Also where no text comes: tokens that stand for none, or that may begin a stop string.
+    if (!emit(filter.push(decoder.push(id))) || sys::interrupted()) {
       result.finish = FinishReason::kCancelled;
       break;
     }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "io/gguf.h"
+#include "sys/files.h"
 
 namespace conclave::io {
 namespace {
@@ -217,8 +218,14 @@ std::vector<std::string> write_gguf(const std::string& path, const GgufMetadata&
     part.set("split.no", static_cast<std::uint16_t>(i));
     part.set("split.count", static_cast<std::uint16_t>(ends.size()));
     part.set("split.tensors.count", static_cast<std::int32_t>(tensors.size()));
-    paths.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", prefix, i + 1, ends.size()));
-    write_one(paths.back(), part, tensors.subspan(begin, ends[i] - begin), options);
+    const std::string name = fmt::format("{}-{:05}-of-{:05}.gguf", prefix, i + 1, ends.size());
+    try {
+      write_one(name, part, tensors.subspan(begin, ends[i] - begin), options);
+    } catch (...) {  // some of the files are of no use
+      for (const std::string& written : paths) sys::real_file_ops().unlink(written.c_str());
+      throw;
+    }
+    paths.push_back(name);
     begin = ends[i];
   }
   return paths;

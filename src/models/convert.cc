@@ -1,5 +1,7 @@
 #include "models/convert.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -13,6 +15,8 @@
 
 namespace conclave::models {
 namespace {
+
+namespace fs = std::filesystem;
 
 class NoNames final : public StoredNames {
  public:
@@ -189,10 +193,53 @@ struct Input {
   }
 };
 
+// A directory that appears whole: it is filled under a temporary name beside `out`, and removed
+// again unless put_in_place() is reached.
+class NewDirectory {
+ public:
+  explicit NewDirectory(const std::string& out) : out_(fs::path(out) / "") {
+    out_ = out_.parent_path();  // without a slash at its end
+    made_ = out_.parent_path() / fmt::format(".{}.tmp-{}", out_.filename().string(), ::getpid());
+    std::error_code ignored;
+    fs::remove_all(made_, ignored);
+    sys::make_directories(made_.string());
+  }
+  ~NewDirectory() {
+    std::error_code ignored;
+    fs::remove_all(made_, ignored);
+  }
+  NewDirectory(const NewDirectory&) = delete;
+  NewDirectory& operator=(const NewDirectory&) = delete;
+  std::string path() const { return made_.string(); }
+
+  // The files, where they are now. A directory that was there before keeps its other files, but not
+  // other weights: those would be read together with the new ones.
+  std::vector<std::string> put_in_place() {
+    const std::vector<std::string> names = sys::list_directory(path());
+    std::error_code error;
+    fs::rename(made_, out_, error);  // takes the place of nothing, or of an empty directory
+    if (error) {
+      sys::make_directories(out_.string());
+      for (const std::string& old : sys::list_directory(out_.string())) {
+        if (old.ends_with(".safetensors") || old == "model.safetensors.index.json") {
+          fs::remove(out_ / old);
+        }
+      }
+      for (const std::string& name : names) fs::rename(made_ / name, out_ / name);
+    }
+    std::vector<std::string> files;
+    for (const std::string& name : names) files.push_back((out_ / name).string());
+    return files;
+  }
+
+ private:
+  fs::path out_, made_;
+};
+
 void announce(const ConvertOptions& options, std::size_t done, std::size_t total,
               const std::string& name) {
   if (options.progress && !options.progress(done, total, name)) {
-    fail(ErrorKind::kInterrupted, "interrupted: nothing was written");
+    fail(ErrorKind::kInterrupted, "stopped while converting: nothing was written");
   }
 }
 
@@ -291,7 +338,6 @@ ConvertReport convert_to_gguf(ops::Context& context, const std::string& in, cons
 
 ConvertReport convert_to_directory(ops::Context&, const std::string& in, const std::string& out,
                                    const ConvertOptions& options) {
-  namespace fs = std::filesystem;
   Input input(in);
   const Architecture& architecture = find_architecture(input.config.architecture);
   const NoNames none;
@@ -350,15 +396,12 @@ ConvertReport convert_to_directory(ops::Context&, const std::string& in, const s
   config["torch_dtype"] = types.contains("BF16")  ? "bfloat16"
                           : types.contains("F16") ? "float16"
                                                   : "float32";
-  fs::create_directories(out);
+  NewDirectory made(out);
   io::write_model_safetensors(
-      out, writes, options.max_shard_bytes > 0 ? options.max_shard_bytes : 5'000'000'000);
-  copy_tokenizer_files(in, input.config, out);
-  sys::write_file_atomically((fs::path(out) / "config.json").string(), config.dump(2) + "\n");
-  for (const auto& entry : fs::directory_iterator(out)) {
-    report.files.push_back(entry.path().string());
-  }
-  std::sort(report.files.begin(), report.files.end());
+      made.path(), writes, options.max_shard_bytes > 0 ? options.max_shard_bytes : 5'000'000'000);
+  copy_tokenizer_files(in, input.config, made.path());
+  sys::write_file_atomically(sys::join_path(made.path(), "config.json"), config.dump(2) + "\n");
+  report.files = made.put_in_place();
   return report;
 }
 

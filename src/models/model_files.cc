@@ -11,6 +11,7 @@
 #include "models/convert_tokenizer.h"
 #include "models/gguf_form.h"
 #include "sys/files.h"
+#include "sys/interrupt.h"
 
 namespace conclave::models {
 namespace {
@@ -135,6 +136,7 @@ void FileWeights::check(const std::vector<ParamSpec>& specs) const {
 }
 
 void FileWeights::read(const ParamSpec& spec, MatrixView<float> out) {
+  sys::stop_if_interrupted("reading the weights");
   read_place(*rows_, place(spec), out);
 }
 
@@ -145,6 +147,7 @@ std::optional<QuantType> FileWeights::block_type(const ParamSpec& spec) const {
 }
 
 void FileWeights::read_blocks(const ParamSpec& spec, std::span<std::byte> out) {
+  sys::stop_if_interrupted("reading the weights");
   const TensorPlace where = place(spec);
   const std::int64_t row_bytes = quant_bytes(*rows_->block_type(where), spec.shape[1]);
   read_place_blocks(*rows_, where, spec.shape[0], row_bytes, out);

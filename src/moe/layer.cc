@@ -11,6 +11,9 @@
 namespace conclave::moe {
 namespace {
 
+using ops::ModelPart;
+using PartScope = ops::PartClock::Scope;
+
 // A dense layer is one expert that takes every token as it is.
 void single_expert_decision(int n_tokens, RoutingDecision& decision) {
   const auto T = static_cast<std::size_t>(n_tokens);
@@ -62,6 +65,7 @@ MatrixView<const float> router_view(ops::Context& context, const LayerConfig& co
 // logits -> decision -> plan.
 void route(ops::Context& context, const LayerConfig& config, const LayerWeights& weights, int layer,
            const RoutingContext& routing, MatrixView<const float> x, LayerSaved& saved) {
+  const PartScope part(context.parts, ModelPart::kRouter);
   const int T = static_cast<int>(x.rows);
   if (config.dense()) {
     single_expert_decision(T, saved.decision);
@@ -102,6 +106,7 @@ void add_expert_biases(ops::Context& context, const ExpertLease& experts, const 
 // SwiGLU over grouped rows: x_ND -> y_ND through the experts of the lease.
 void experts_forward(ops::Context& context, const LayerConfig& config, ExpertStore& store,
                      int layer, LayerSaved& saved) {
+  const PartScope part(context.parts, config.dense() ? ModelPart::kDense : ModelPart::kExperts);
   const std::int64_t N = saved.plan.n_rows();
   const std::int64_t D = saved.x_routed.view().cols;
   const ExpertLease experts = store.acquire(layer, saved.plan.tokens_per_expert_E);
@@ -230,6 +235,7 @@ void router_part_backward(ops::Context& context, const LayerConfig& config,
 
 void shared_forward(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
                     MatrixView<const float> x, MatrixView<float> y, LayerSaved& saved) {
+  const PartScope part(context.parts, ModelPart::kDense);
   const MatrixView<float> h2 =
       saved.shared_gate_up.resize(x.rows, weights.shared_gate_up.out_features());
   ops::linear_forward(context, weights.shared_gate_up, x, h2);
@@ -267,6 +273,7 @@ void shared_backward(ops::Context& context, const LayerWeights& weights, MatrixV
 void layer_forward(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
                    ExpertStore& store, int layer, const RoutingContext& routing,
                    MatrixView<const float> x, MatrixView<float> y, LayerSaved& saved) {
+  const PartScope part(context.parts, ModelPart::kPermute);
   route(context, config, weights, layer, routing, x, saved);
   permute_forward<float>(context, x, saved.plan,
                          saved.x_routed.resize(saved.plan.n_rows(), x.cols));

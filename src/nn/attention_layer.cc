@@ -105,6 +105,7 @@ void rotate_rows(const BlockContext& context, MatrixView<float> x, int n_heads, 
 
 void project_out(const BlockContext& context, const BlockWeights& weights,
                  MatrixView<const float> attn, MatrixView<float> x, BlockSaved& saved) {
+  const ops::PartClock::Scope part(context.ops.parts, ops::ModelPart::kDense);
   const float scale = context.config.residual_scale;
   if (scale == 1) {
     ops::linear_forward(context.ops, weights.attn_out, attn, x, /*accumulate=*/true);
@@ -123,6 +124,9 @@ void project_out(const BlockContext& context, const BlockWeights& weights,
 
 void attention_layer_forward(const BlockContext& context, int layer, const BlockWeights& weights,
                              MatrixView<const float> norm, MatrixView<float> x, BlockSaved& saved) {
+  using ops::ModelPart;
+  using PartScope = ops::PartClock::Scope;
+  const PartScope part(context.ops.parts, ModelPart::kAttention);
   const TransformerConfig& config = context.config;
   if (config.attention.latent.enabled()) {
     return latent_attention_forward(context, layer, weights, norm, x, saved);
@@ -130,7 +134,10 @@ void attention_layer_forward(const BlockContext& context, int layer, const Block
   const AttentionConfig& options = config.attention;
   const std::int64_t T = norm.rows;
   const MatrixView<float> qkv = saved.qkv.resize(T, weights.qkv.out_features());
-  ops::linear_forward(context.ops, weights.qkv, norm, qkv);
+  {
+    const PartScope product(context.ops.parts, ModelPart::kDense);
+    ops::linear_forward(context.ops, weights.qkv, norm, qkv);
+  }
   const QkvColumns<float> columns(config, qkv);
   if (weights.qkv_bias.w != nullptr) ops::add_bias(context.ops, weights.qkv_bias.w, qkv);
   // A clamp follows the norm of whole projections (OLMoE); models without that norm clamp too.

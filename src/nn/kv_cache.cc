@@ -1,5 +1,9 @@
 #include "nn/kv_cache.h"
 
+#include <cstring>
+
+#include "base/error.h"
+
 namespace conclave::nn {
 namespace {
 
@@ -19,6 +23,13 @@ KvCache::KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capaci
 ops::KvView KvCache::layer(int layer) const {
   return {keys_.span<float>().data() + layer * layer_elements_,
           values_.span<float>().data() + layer * layer_elements_, capacity_};
+}
+
+void KvCache::copy_from(const KvCache& other) {
+  CONCLAVE_CHECK(keys_.bytes() == other.keys_.bytes() && capacity_ == other.capacity_,
+                 "caches of {} and {} positions", capacity_, other.capacity_);
+  std::memcpy(keys_.span<float>().data(), other.keys_.span<float>().data(), keys_.bytes());
+  std::memcpy(values_.span<float>().data(), other.values_.span<float>().data(), values_.bytes());
 }
 
 std::int64_t KvCache::bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity) {

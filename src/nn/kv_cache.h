@@ -20,6 +20,8 @@ class KvCache {
   // rotary angles of short and of long sequences, once and for all of its tokens.
   std::int64_t length_limit() const { return length_limit_; }
   ops::KvView layer(int layer) const;
+  // Takes all keys and values of a cache of the same size.
+  void copy_from(const KvCache& other);
 
   // Bytes that a cache of this size takes.
   static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity);

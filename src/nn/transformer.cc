@@ -284,6 +284,7 @@ void Transformer::forward(ops::Context& context, const Batch& batch, const Forwa
 
 void Transformer::logits(ops::Context& context, MatrixView<const float> hidden,
                          MatrixView<float> out) const {
+  const ops::PartClock::Scope part(context.parts, ops::ModelPart::kHead);
   ops::linear_forward(context, head_, hidden, out);
   if (head_bias_.w != nullptr) ops::add_bias(context, head_bias_.w, out);
   if (config_.logit_scale != 1) {
@@ -313,6 +314,18 @@ void Transformer::backward(ops::Context& context, const Batch& batch, const Forw
 std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity) const {
   return std::make_unique<KvCache>(config_.n_layers, config_.cache_heads(), config_.cache_dim(),
                                    capacity);
+}
+
+PassWeights Transformer::pass_weights() const {
+  PassWeights sum;
+  for (const LinearPlace& l : linears_) {
+    const ops::PackedMatrix& packed = l.linear->forward;
+    const Role role = specs()[static_cast<std::size_t>(l.first)].id.role;
+    if (l.linear == &head_ || role == Role::kExpertGate || role == Role::kExpertDown) continue;
+    sum.bytes += static_cast<std::int64_t>(packed.bytes());
+    sum.count += packed.n() * packed.k();
+  }
+  return sum;
 }
 
 std::int64_t Transformer::weight_bytes() const {

@@ -45,6 +45,12 @@ struct Activations {
   BlockGradients gradients;
 };
 
+// Matrices that a pass multiplies by.
+struct PassWeights {
+  std::int64_t bytes = 0;  // as packed
+  std::int64_t count = 0;  // numbers
+};
+
 class Transformer {
  public:
   // Checks the configuration and lists the weights; no memory is taken for them yet.
@@ -82,6 +88,8 @@ class Transformer {
   const ops::Linear& head() const { return head_; }
 
   std::unique_ptr<KvCache> new_cache(std::int64_t capacity) const;
+  // What every pass reads whatever its tokens: all matrices but routed experts and the head.
+  PassWeights pass_weights() const;
   // Bytes of packed weights (and of masters and gradients, in training).
   std::int64_t weight_bytes() const;
 

@@ -122,18 +122,14 @@ void Transformer::load_linear(ops::Context& context, WeightSource& source, DType
                               const LinearPlace& l, FloatMatrix& staging) {
   const std::span<const ParamSpec> parts = parts_of(l);
   std::int64_t rows = 0;
-  bool f16 = false;  // bf16 would lose three bits of it
-  for (const ParamSpec& part : parts) {
-    rows += part.shape[0];
-    f16 = f16 || source.block_type(part) == QuantType::kF16;
-  }
+  for (const ParamSpec& part : parts) rows += part.shape[0];
   const MatrixView<float> whole = staging.resize(rows, parts[0].shape[1]);
   std::int64_t row = 0;
   for (const ParamSpec& part : parts) {
     source.read(part, whole.rows_range(row, part.shape[0]));
     row += part.shape[0];
   }
-  l.linear->compute = l.full_precision || f16 ? DType::kF32 : compute;
+  l.linear->compute = l.full_precision ? DType::kF32 : compute;
   l.linear->forward.pack(context, whole, l.linear->compute);
 }
 

@@ -13,6 +13,11 @@
 namespace conclave::ops {
 namespace {
 
+// Less than this is done by the calling thread: waking the others takes about 5 us, and far longer
+// where other programs keep the cores busy.
+constexpr std::int64_t kAppendAlone = 8 << 10;    // numbers copied, each to a cache line of its own
+constexpr std::int64_t kAttendAlone = 256 << 10;  // multiplications of queries with keys
+
 static_assert(kKeyBlock == kernels::kAttentionKeyBlock);
 
 const kernels::AttentionKernel& kernel() {
@@ -122,12 +127,17 @@ struct Tiling {
 
 // Hands out tasks 0 .. count-1 in order; body(task, scratch) with scratch of its thread.
 template <class F>
-void run_tasks(Context& context, std::int64_t count, std::int64_t scratch_floats, const F& body) {
+void run_tasks(Context& context, std::int64_t count, std::int64_t scratch_floats, bool alone,
+               const F& body) {
   if (count <= 0) return;
   const std::int64_t per_thread = (scratch_floats + 15) / 16 * 16;
-  const std::int64_t threads = count == 1 ? 1 : context.pool.size();
+  alone = alone || count == 1;
+  const std::int64_t threads = alone ? 1 : context.pool.size();
   float* scratch = context.scratch<float>(Context::kAttention, per_thread * threads);
-  if (count == 1) return body(std::int64_t{0}, scratch);
+  if (alone) {
+    for (std::int64_t task = 0; task < count; ++task) body(task, scratch);
+    return;
+  }
   std::atomic<std::int64_t> next{0};
   context.pool.run([&](int thread) {
     for (std::int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
@@ -147,11 +157,16 @@ void kv_append(Context& context, const AttentionShape& shape,
   check_cols(v, shape.n_kv_heads, shape);
   CONCLAVE_CHECK(k.rows == v.rows);
   const std::int64_t heads = shape.n_kv_heads;
-  context.pool.parallel_tasks(static_cast<std::int64_t>(segments.size()) * heads,
-                              [&](std::int64_t task) {
-                                const auto segment = static_cast<std::size_t>(task / heads);
-                                append_head(shape, segments[segment], task % heads, k, v);
-                              });
+  const std::int64_t tasks = static_cast<std::int64_t>(segments.size()) * heads;
+  const auto append = [&](std::int64_t task) {
+    const auto segment = static_cast<std::size_t>(task / heads);
+    append_head(shape, segments[segment], task % heads, k, v);
+  };
+  if (k.rows * k.cols <= kAppendAlone) {
+    for (std::int64_t task = 0; task < tasks; ++task) append(task);
+  } else {
+    context.pool.parallel_tasks(tasks, append);
+  }
 }
 
 void attention_forward(Context& context, const AttentionShape& shape,
@@ -198,7 +213,12 @@ void attention_forward(Context& context, const AttentionShape& shape,
     a.scale = shape.scale;
     kernel().forward(a, scratch);
   };
-  run_tasks(context, tiling.first_task.back(), scratch_floats, body);
+  std::int64_t pairs = 0;  // at most so many of queries and keys
+  for (const AttentionSegment& s : segments) {
+    pairs += s.row_count * (s.first_position + s.row_count);
+  }
+  const bool alone = pairs * q.cols <= kAttendAlone;
+  run_tasks(context, tiling.first_task.back(), scratch_floats, alone, body);
 }
 
 void attention_backward(Context& context, const AttentionShape& shape,
@@ -255,7 +275,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
     backward(a, scratch);
   };
   run_tasks(context, static_cast<std::int64_t>(segments.size()) * heads,
-            backward.scratch(longest, shared, shape.head_dim), body);
+            backward.scratch(longest, shared, shape.head_dim), /*alone=*/false, body);
 }
 
 }  // namespace conclave::ops

@@ -1,10 +1,12 @@
-// What every operation needs and nobody owns globally: threads and scratch memory. One context a
+// What every operation needs and nobody owns globally: threads, scratch memory and, when
+// asked for, a clock of the parts. One context a
 // caller; a context is used by one thread at a time (its pool does the parallel work).
 #pragma once
 
 #include <array>
 #include <cstddef>
 
+#include "ops/part_clock.h"
 #include "sys/thread_pool.h"
 #include "tensor/tensor.h"
 
@@ -15,6 +17,7 @@ class Context {
   explicit Context(int n_threads) : pool(n_threads) {}
 
   sys::ThreadPool pool;
+  PartClock parts;
 
   // Scratch memory that lives until the same slot is asked for again. An operation uses slots of
   // its own kind only and keeps nothing between calls.

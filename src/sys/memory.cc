@@ -3,7 +3,6 @@
 #include <sys/mman.h>
 
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -13,6 +12,16 @@ namespace {
 
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// The entry "KEY: n kB" of a file of the kernel, in bytes; 0 where there is none.
+std::size_t read_kib(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.compare(0, key.size(), key) != 0) continue;
+    return std::strtoull(line.c_str() + key.size(), nullptr, 10) * 1024;
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -28,13 +37,8 @@ void* allocate_memory(std::size_t bytes) noexcept {
 
 void free_memory(void* memory) noexcept { std::free(memory); }
 
-std::size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    unsigned long long kib = 0;
-    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kib) == 1) return kib * 1024;
-  }
-  return 0;
-}
+std::size_t available_memory() { return read_kib("/proc/meminfo", "MemAvailable:"); }
+std::size_t peak_memory() { return read_kib("/proc/self/status", "VmHWM:"); }
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 }  // namespace conclave::sys

@@ -15,4 +15,9 @@ void free_memory(void* memory) noexcept;
 // Bytes that could be taken without swapping (MemAvailable of the kernel); 0 where unknown.
 std::size_t available_memory();
 
+// The most memory of this process that was resident at once, since it began or since the last
+// reset; 0 where unknown. A reset that the system refuses changes nothing.
+std::size_t peak_memory();
+void reset_peak_memory();
+
 }  // namespace conclave::sys

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""The same GGUF file read and written by Conclave and by llama.cpp, in turn, as ratios.
+
+    python3 bench/peers.py MODEL.gguf --conclave build/release/conclave --prompt 64,512 --depth 0,2048
+
+llama.cpp comes from pip (llama-cpp-python, built for this processor) and is installed into .cache/peers
+when it is not there; that takes a while. A round measures every engine once, in a process of its own;
+the median of the rounds counts. Tokens are random and the same for nobody: both engines take any.
+Writing counts the pass and the logits of each token; nothing is sampled."""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import statistics
+import subprocess
+import sys
+import time
+
+PEERS = pathlib.Path(__file__).resolve().parent.parent / ".cache" / "peers"
+PACKAGE = "llama-cpp-python"
+
+
+def install():
+    if (PEERS / "llama_cpp").is_dir():
+        return
+    print(f"installing {PACKAGE} into {PEERS}", file=sys.stderr)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", PEERS, PACKAGE],
+                   check=True, env={**os.environ, "CMAKE_ARGS": "-DGGML_NATIVE=ON"})
+
+
+class Llama:
+    """llama.cpp through its C interface: one context, tokens decoded as its own benchmark does."""
+
+    def __init__(self, path, threads, context, chunk):
+        import llama_cpp as c
+        self.c, self.chunk = c, chunk
+        c.llama_backend_init()
+        parameters = c.llama_model_default_params()
+        begin = time.perf_counter()
+        self.model = c.llama_model_load_from_file(path.encode(), parameters)
+        if not self.model:
+            sys.exit(f"llama.cpp cannot load {path}")
+        self.load_seconds = time.perf_counter() - begin
+        options = c.llama_context_default_params()
+        options.n_ctx, options.n_batch, options.n_ubatch = context, chunk, chunk
+        options.n_threads = options.n_threads_batch = threads
+        self.context = c.llama_init_from_model(self.model, options)
+        if not self.context:
+            sys.exit("llama.cpp cannot make a context")
+        self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
+        self.position, self.rng = 0, random.Random(1)
+
+    def clear(self):
+        self.c.llama_memory_clear(self.c.llama_get_memory(self.context), True)
+        self.position = 0
+
+    def read(self, n):
+        """n tokens in chunks; logits of the last token of each."""
+        while n > 0:
+            count = min(n, self.chunk)
+            ids = (self.c.llama_token * count)(*(self.rng.randrange(self.vocabulary)
+                                                 for _ in range(count)))
+            code = self.c.llama_decode(self.context, self.c.llama_batch_get_one(ids, count))
+            if code != 0:
+                sys.exit(f"llama_decode returned {code}")
+            self.c.llama_synchronize(self.context)
+            self.position += count
+            n -= count
+
+    def timed(self, body):
+        begin = time.perf_counter()
+        body()
+        return time.perf_counter() - begin
+
+    def prompt(self, n):
+        self.clear()
+        return n / self.timed(lambda: self.read(n))
+
+    def generation(self, depth, n):
+        self.clear()
+        self.read(depth)
+        self.read(1)
+        return n / self.timed(lambda: [self.read(1) for _ in range(n)])
+
+
+def measure_llama(args):
+    """Runs in a process of its own; prints {"load_seconds", "rates": {test: tokens/s}}."""
+    sys.path.insert(0, str(args.peers))
+    engine = Llama(args.model, args.threads, max([*args.prompt, *args.depth]) + args.generate + 16,
+                   args.chunk)
+    engine.read(16)
+    rates = {f"prompt {n}": engine.prompt(n) for n in args.prompt}
+    for depth in args.depth:
+        rates[f"write at {depth}"] = engine.generation(depth, args.generate)
+    print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
+
+
+def measure_conclave(args):
+    command = [args.conclave, "bench", args.model, "--json", "--repeat", "1", "--threads", args.threads,
+               "--generate", args.generate, "--chunk", args.chunk, "--limit-seconds", "0.2",
+               "--prompt", ",".join(map(str, args.prompt)), "--depth", ",".join(map(str, args.depth))]
+    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout)
+    rates = {}
+    for row in found["rows"]:
+        name = f"prompt {row['tokens']}" if row["test"] == "prompt" else f"write at {row['depth']}"
+        rates[name] = row["tokens_per_second"]
+    return {"load_seconds": found["load_seconds"], "rates": rates, "limits": found["limits"]}
+
+
+def run_llama(args):
+    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--worker"],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if args.quiet else None,
+                          check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def numbers(text):
+    return [int(n) for n in text.split(",") if n]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--conclave", default="build/release/conclave")
+    parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies")
+    parser.add_argument("--prompt", type=numbers, default=[64, 512])
+    parser.add_argument("--depth", type=numbers, default=[0])
+    parser.add_argument("--generate", type=int, default=32)
+    parser.add_argument("--chunk", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quiet", action="store_true", help="hide llama.cpp's own messages")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return measure_llama(args)
+    if args.peers == PEERS:
+        install()
+    found = {"conclave": [], "llama.cpp": []}
+    for turn in range(args.rounds):
+        found["conclave"].append(measure_conclave(args))
+        found["llama.cpp"].append(run_llama(args))
+        print(f"round {turn + 1} of {args.rounds}", file=sys.stderr)
+    bandwidth = [r["limits"]["read_gbps"] for r in found["conclave"]]
+    print(f"{args.model}, {args.threads} threads, median of {args.rounds} rounds; the machine read "
+          f"{min(bandwidth):.1f} to {max(bandwidth):.1f} GB/s")
+    print(f"{'':16} {'conclave':>22} {'llama.cpp':>22}  ratio")
+    for test in found["conclave"][0]["rates"]:
+        rates = {name: [r["rates"][test] for r in runs] for name, runs in found.items()}
+        middle = {name: statistics.median(values) for name, values in rates.items()}
+        cells = [f"{middle[n]:8.1f} [{min(v):.1f}, {max(v):.1f}]" for n, v in rates.items()]
+        print(f"{test:16} {cells[0]:>22} {cells[1]:>22}  {middle['conclave'] / middle['llama.cpp']:.2f}")
+    load = {name: statistics.median(r["load_seconds"] for r in runs) for name, runs in found.items()}
+    print(f"{'load, seconds':16} {load['conclave']:>22.2f} {load['llama.cpp']:>22.2f}  "
+          f"{load['llama.cpp'] / load['conclave']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

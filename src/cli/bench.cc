@@ -1,0 +1,191 @@
+// conclave bench: how fast a model reads and writes, beside what the machine can do.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "cli/verbs.h"
+#include "infer/bench.h"
+#include "sys/cpu.h"
+#include "sys/interrupt.h"
+#include "sys/memory.h"
+
+namespace conclave::cli {
+namespace {
+
+using infer::BenchRow;
+
+constexpr double kGiga = 1e9;
+constexpr std::size_t kParts = static_cast<std::size_t>(ops::ModelPart::kCount);
+
+struct Options {
+  std::string model;
+  infer::BenchPlan plan{{}, {0}, {1}};
+  double limit_seconds = 0.5;
+  bool json = false;
+  MachineOptions machine;
+};
+
+// What the rows are held against, and what loading took.
+struct Setting {
+  sys::Roofline limits;
+  infer::Arithmetic arithmetic = infer::Arithmetic::kF32;
+  double load_seconds = 0;
+  double weight_bytes = 0;
+
+  double peak() const { return infer::peak_gops(limits, arithmetic); }
+  const char* peak_name() const {
+    if (arithmetic == infer::Arithmetic::kInt8) return "int8";
+    return arithmetic == infer::Arithmetic::kBf16 ? "bf16" : "f32";
+  }
+};
+
+double share(double part, double whole) { return whole > 0 ? part / whole : 0; }
+
+double part_share(const BenchRow& row, std::size_t part) {
+  double all = 0;
+  for (const double seconds : row.parts) all += seconds;
+  return share(row.parts[part], all);
+}
+
+nlohmann::json row_json(const BenchRow& row, const Setting& setting) {
+  const double gbps = row.per_second(row.bytes) / kGiga;
+  const double gops = row.per_second(row.operations) / kGiga;
+  nlohmann::json parts;
+  for (std::size_t p = 0; p < kParts; ++p) {
+    parts[ops::part_name(static_cast<ops::ModelPart>(p))] = part_share(row, p);
+  }
+  return {{"test", row.prompt ? "prompt" : "generation"},
+          {"tokens", row.tokens},
+          {"depth", row.depth},
+          {"batch", row.batch},
+          {"seconds", row.seconds},
+          {"tokens_per_second", row.per_second(row.all_tokens())},
+          {"gbps", gbps},
+          {"share_of_bandwidth", share(gbps, setting.limits.read_gbps)},
+          {"gops", gops},
+          {"share_of_peak", share(gops, setting.peak())},
+          {"share_of_time", parts}};
+}
+
+nlohmann::json setting_json(const Options& options, const Setting& setting) {
+  const sys::Roofline& limits = setting.limits;
+  return {{"model", options.model},
+          {"cpu", sys::cpu_model_name()},
+          {"instructions", sys::isa_name(sys::best_isa())},
+          {"threads", limits.threads},
+          {"limits",
+           {{"read_gbps", limits.read_gbps},
+            {"int8_gops", limits.int8_gops},
+            {"bf16_gflops", limits.bf16_gflops},
+            {"f32_gflops", limits.f32_gflops}}},
+          {"peak_of_products", setting.peak_name()},
+          {"load_seconds", setting.load_seconds},
+          {"weight_bytes", setting.weight_bytes}};
+}
+
+void print_setting(const Options& options, const Setting& setting) {
+  const sys::Roofline& limits = setting.limits;
+  std::printf("%s: loaded in %.2f s, %.2f GB of weights\n", options.model.c_str(),
+              setting.load_seconds, setting.weight_bytes / kGiga);
+  std::printf("%s (%s), threads %d: reads %.1f GB/s; int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n\n",
+              sys::cpu_model_name().c_str(), sys::isa_name(sys::best_isa()), limits.threads,
+              limits.read_gbps, limits.int8_gops, limits.bf16_gflops, limits.f32_gflops);
+  std::printf("%-16s %6s %6s %10s %19s %7s %5s %7s %5s  ", "test", "batch", "depth", "tokens/s",
+              "[slowest, fastest]", "GB/s", "share", "GOP/s", "share");
+  for (std::size_t p = 0; p < kParts; ++p) {
+    std::printf(" %9s", ops::part_name(static_cast<ops::ModelPart>(p)));
+  }
+  std::printf("\n");
+}
+
+void print_row(const BenchRow& row, const Setting& setting) {
+  const double gbps = row.per_second(row.bytes) / kGiga;
+  const double gops = row.per_second(row.operations) / kGiga;
+  const std::string test = (row.prompt ? "prompt " : "generate ") + std::to_string(row.tokens);
+  const double tokens = row.all_tokens();
+  std::printf("%-16s %6lld %6lld %10.1f [%8.1f,%8.1f] %7.1f %4.0f%% %7.1f %4.0f%%  ", test.c_str(),
+              static_cast<long long>(row.batch), static_cast<long long>(row.depth),
+              row.per_second(tokens), tokens / row.seconds.back(), tokens / row.seconds.front(),
+              gbps, 100 * share(gbps, setting.limits.read_gbps), gops,
+              100 * share(gops, setting.peak()));
+  for (std::size_t p = 0; p < kParts; ++p) std::printf(" %8.1f%%", 100 * part_share(row, p));
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+void bench_model(Options options) {
+  const sys::InterruptGuard guard;
+  ops::Context context(options.machine.thread_count());
+  Setting setting;
+  setting.limits = sys::measure_roofline(context.pool, options.limit_seconds);
+  sys::reset_peak_memory();
+  const DType compute = options.machine.compute(options.model);
+  const auto begin = std::chrono::steady_clock::now();
+  const models::LoadedModel model = models::load_model(context, options.model, compute);
+  setting.load_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  setting.arithmetic = infer::bench_arithmetic(*model.transformer);
+  setting.weight_bytes = static_cast<double>(model.transformer->weight_bytes());
+  if (options.plan.prompts.empty()) {
+    const std::int64_t most = model.transformer->config().max_positions;
+    options.plan.prompts.push_back(std::min<std::int64_t>(512, most));
+  }
+  nlohmann::json rows = nlohmann::json::array();
+  if (!options.json) print_setting(options, setting);
+  infer::run_bench(context, *model.transformer, options.plan, [&](const BenchRow& row) {
+    if (options.json) {
+      rows.push_back(row_json(row, setting));
+    } else {
+      print_row(row, setting);
+    }
+  });
+  const auto peak = static_cast<double>(sys::peak_memory());
+  if (!options.json) {
+    std::printf("\nmost memory resident: %.2f GB\n", peak / kGiga);
+    return;
+  }
+  nlohmann::json json = setting_json(options, setting);
+  json["peak_memory_bytes"] = peak;
+  json["rows"] = rows;
+  std::printf("%s\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("bench", "measure how fast a model reads and writes");
+  command->add_option("MODEL", o->model, "model directory or GGUF file")->required();
+  command
+      ->add_option("--prompt", o->plan.prompts,
+                   "lengths of prompts, separated by commas (default: 512)")
+      ->delimiter(',');
+  command->add_option("--generate", o->plan.generate, "tokens to write in each sequence, 0: none")
+      ->capture_default_str();
+  command->add_option("--depth", o->plan.depths, "tokens of context before those written")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--batch", o->plan.batches, "sequences that write side by side")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--repeat", o->plan.repetitions, "times that each is measured")
+      ->capture_default_str();
+  command->add_option("--chunk", o->plan.chunk, "prompt tokens computed together")
+      ->capture_default_str();
+  command->add_option("--limit-seconds", o->limit_seconds, "for measuring the machine's limits")
+      ->check(CLI::Range(0.01, 60.0))
+      ->capture_default_str();
+  command->add_flag("--json", o->json, "print JSON");
+  o->machine.add_to(*command);
+  command->footer(
+      "Tokens are random, nothing is sampled. GB/s counts the weights, keys and values that must\n"
+      "be read; GOP/s counts products with weights, two operations a weight and row. The last\n"
+      "columns are shares of the time.\n"
+      "Example:\n"
+      "  conclave bench my-model.gguf --prompt 64,512 --depth 0,2048 --batch 1,8");
+  command->callback([o] { bench_model(*o); });
+}
+
+}  // namespace conclave::cli

@@ -1,0 +1,50 @@
+// Measures a loaded model: how fast it reads a prompt and how fast it writes, and what share of the
+// machine's limits that is. Tokens are random and nothing is sampled.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/model_files.h"
+#include "ops/part_clock.h"
+#include "sys/roofline.h"
+
+namespace conclave::infer {
+
+struct BenchPlan {
+  // Tokens read, from an empty context.
+  std::vector<std::int64_t> prompts;
+  std::vector<std::int64_t> depths;   // tokens in the context before writing begins
+  std::vector<std::int64_t> batches;  // sequences that write side by side
+  std::int64_t generate = 32;         // tokens that each writes; 0: none
+  int repetitions = 3;
+  std::int64_t chunk = 512;  // prompt tokens computed together
+};
+
+// One line of the result. Rates are of the median repetition.
+struct BenchRow {
+  bool prompt = false;  // reading; else writing
+  std::int64_t tokens = 0, depth = 0, batch = 1;
+  std::vector<double> seconds;  // of each repetition, ascending
+  double bytes = 0;             // of weights, keys and values that a repetition must read
+  double operations = 0;        // 2 x the weights multiplied by, times rows; attention not counted
+  ops::PartClock::Seconds parts{};  // of all repetitions
+
+  double median() const;
+  double per_second(double amount) const { return amount / median(); }
+  double all_tokens() const { return static_cast<double>(tokens * batch); }
+};
+
+// Which peak the products of a model are held against.
+enum class Arithmetic { kInt8, kBf16, kF32 };
+Arithmetic bench_arithmetic(nn::Transformer& transformer);
+double peak_gops(const sys::Roofline& limits, Arithmetic arithmetic);
+
+// Runs the plan, one row at a time to `report`. Before each row a short run warms up. Throws
+// Error(kInvalidArgument) where the model's context is too short or a number is out of range,
+// kOutOfMemory for caches that do not fit, kInterrupted.
+void run_bench(ops::Context& context, nn::Transformer& transformer, const BenchPlan& plan,
+               const std::function<void(const BenchRow&)>& report);
+
+}  // namespace conclave::infer
