@@ -11,9 +11,10 @@ set -euo pipefail
 packages=(
   # compiler and build
   g++ cmake ninja-build make git pkg-config
-  # libraries: command line, text formatting, logs, JSON, TOML, regular expressions, Unicode, hashes
+  # libraries: command line, text formatting, logs, JSON, TOML, regular expressions, Unicode, hashes,
+  # the server's HTTP (headers only)
   libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev
-  libpcre2-dev libutf8proc-dev libxxhash-dev
+  libpcre2-dev libutf8proc-dev libxxhash-dev libboost-dev
   # tests, benchmarks, checks, the demo's corpus
   libgtest-dev libbenchmark-dev clang-format python3
 )

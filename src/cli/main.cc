@@ -52,6 +52,7 @@ int run(int argc, char** argv) {
   cli::add_template(app);
   cli::add_convert(app);
   cli::add_quantize(app);
+  cli::add_serve(app);
   cli::add_bench(app);
   cli::add_completion(app);
   if (refuse_unknown_verb(app, argc, argv)) return cli::kExitUsage;

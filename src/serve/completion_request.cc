@@ -1,0 +1,194 @@
+#include "serve/completion_request.h"
+
+#include <charconv>
+
+#include "base/error.h"
+#include "serve/api_error.h"
+#include "serve/fields.h"
+
+namespace conclave::serve {
+
+using nlohmann::json;
+
+namespace {
+
+// What would change the answer, and is not there yet: saying so beats ignoring it.
+void refuse_unsupported(const json& body) {
+  const Fields fields(body);
+  const auto unsupported = [](const char* name) {
+    throw bad_request(fmt::format("'{}' is not supported by this server", name), name,
+                      "unsupported_parameter");
+  };
+  for (const char* name : {"tools", "functions"}) {
+    const json* const value = fields.find(name);
+    if (value != nullptr && !value->empty()) unsupported(name);
+  }
+  for (const char* name : {"suffix", "audio", "prediction", "web_search_options"}) {
+    if (fields.find(name) != nullptr) unsupported(name);
+  }
+  if (fields.boolean("echo", false)) unsupported("echo");
+  if (const json* const format = fields.find("response_format")) {
+    if (!format->is_object() || format->value("type", json()) != "text") {
+      unsupported("response_format");
+    }
+  }
+}
+
+void read_logit_bias(const Fields& fields, infer::SamplingOptions& sampling) {
+  const json* const bias = fields.find("logit_bias");
+  if (bias == nullptr) return;
+  const char* const expected = "an object of token ids and numbers from -100 to 100";
+  if (!bias->is_object() || bias->size() > 4096) fields.wrong("logit_bias", *bias, expected);
+  for (const auto& [key, value] : bias->items()) {
+    std::int32_t id = -1;
+    const auto read = std::from_chars(key.data(), key.data() + key.size(), id);
+    const bool is_id = read.ec == std::errc() && read.ptr == key.data() + key.size() && id >= 0;
+    if (!is_id) fields.wrong("logit_bias", json(key), expected);
+    if (!value.is_number()) fields.wrong("logit_bias", value, expected);
+    const auto number = value.get<double>();
+    if (!(number >= -100 && number <= 100)) fields.wrong("logit_bias", value, expected);
+    sampling.logit_bias[id] = number;
+  }
+}
+
+void read_sampling(const Fields& fields, CompletionRequest& request) {
+  infer::SamplingOptions& s = request.sampling;
+  s.temperature = fields.number("temperature", 0, 2, 1);
+  s.top_p = fields.number("top_p", 0, 1, 1);
+  // Minus one is how other servers spell "all".
+  s.top_k = static_cast<int>(std::max<std::int64_t>(0, fields.integer("top_k", -1, 1 << 30, 0)));
+  s.min_p = fields.number("min_p", 0, 1, 0);
+  s.typical_p = fields.number("typical_p", 0, 1, 1);
+  s.presence_penalty = fields.number("presence_penalty", -2, 2, 0);
+  s.frequency_penalty = fields.number("frequency_penalty", -2, 2, 0);
+  s.repeat_penalty = fields.number("repetition_penalty", 0.01, 100, 1);
+  read_logit_bias(fields, s);
+  request.has_seed = fields.find("seed") != nullptr;
+  s.seed =
+      static_cast<std::uint64_t>(fields.integer("seed", std::numeric_limits<std::int64_t>::min(),
+                                                std::numeric_limits<std::int64_t>::max(), 0));
+}
+
+void read_common(const json& body, CompletionRequest& request) {
+  refuse_unsupported(body);
+  const Fields fields(body);
+  request.model = fields.string("model", "");
+  request.n = static_cast<int>(fields.integer("n", 1, kMostChoices, 1));
+  if (fields.integer("best_of", 1, kMostChoices, request.n) != request.n) {
+    throw bad_request("'best_of' is supported only where it is n", "best_of",
+                      "unsupported_parameter");
+  }
+  read_sampling(fields, request);
+  request.stop = fields.strings("stop", kMostStops);
+  for (const std::string& stop : request.stop) {
+    if (stop.empty() || stop.size() > kMostStopBytes) {
+      throw bad_request(fmt::format("'stop': found a text of {} bytes, expected 1 to {}",
+                                    stop.size(), kMostStopBytes),
+                        "stop");
+    }
+  }
+  request.ignore_eos = fields.boolean("ignore_eos", false);
+  request.routing = fields.boolean("routing", false);
+  request.stream = fields.boolean("stream", false);
+  const json* const options = fields.find("stream_options");
+  if (options == nullptr) return;
+  if (!options->is_object()) fields.wrong("stream_options", *options, "an object");
+  request.include_usage = Fields(*options, "stream_options.").boolean("include_usage", false);
+}
+
+// A content of parts is their texts, one after the other: templates of text models want a string.
+json plain_content(const json& content, const std::string& name) {
+  if (content.is_null() || content.is_string()) return content.is_null() ? json("") : content;
+  if (!content.is_array()) throw bad_request("'" + name + "': expected a string or parts", name);
+  std::string text;
+  for (const json& part : content) {
+    const Fields fields(part, name + "[].");
+    if (!part.is_object() || fields.string("type", "") != "text" ||
+        fields.find("text") == nullptr) {
+      throw bad_request("'" + name + "': this server takes parts of type 'text' only", name);
+    }
+    text += fields.string("text", "");
+  }
+  return text;
+}
+
+std::vector<Prompt> parse_prompts(const json& body) {
+  const Fields fields(body);
+  const json* const value = fields.find("prompt");
+  if (value == nullptr) throw bad_request("'prompt' is missing", "prompt");
+  if (value->is_string()) return {Prompt(value->get<std::string>())};
+  const char* const expected = "a string, a list of strings, of token ids, or of such lists";
+  if (!value->is_array() || value->empty()) fields.wrong("prompt", *value, expected);
+  if (value->front().is_number()) return {Prompt(id_list(*value, "prompt"))};
+  if (value->size() > kMostPrompts) {
+    throw bad_request(
+        fmt::format("'prompt': found {} prompts, expected up to {}", value->size(), kMostPrompts),
+        "prompt");
+  }
+  std::vector<Prompt> prompts;
+  for (const json& item : *value) {
+    if (item.is_string()) {
+      prompts.emplace_back(item.get<std::string>());
+    } else {
+      prompts.emplace_back(id_list(item, "prompt"));
+    }
+  }
+  return prompts;
+}
+
+}  // namespace
+
+json parse_messages(const json& body) {
+  const Fields fields(body);
+  const json* const list = fields.find("messages");
+  if (list == nullptr) throw bad_request("'messages' is missing", "messages");
+  if (!list->is_array() || list->empty()) fields.wrong("messages", *list, "a list of messages");
+  json messages = json::array();
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const json& message = (*list)[i];
+    const std::string name = fmt::format("messages[{}]", i);
+    if (!message.is_object()) throw bad_request("'" + name + "': expected an object", name);
+    if (Fields(message, name + ".").string("role", "").empty()) {
+      throw bad_request("'" + name + ".role' is missing", name + ".role");
+    }
+    json copy = message;
+    copy["content"] = plain_content(message.value("content", json()), name + ".content");
+    messages.push_back(std::move(copy));
+  }
+  return messages;
+}
+
+CompletionRequest parse_chat_request(const json& body) {
+  CompletionRequest request;
+  request.chat = true;
+  read_common(body, request);
+  const Fields fields(body);
+  request.messages = parse_messages(body);
+  constexpr std::int64_t kMost = std::int64_t{1} << 31;
+  request.max_tokens = fields.integer("max_tokens", 0, kMost, -1);
+  request.max_tokens = fields.integer("max_completion_tokens", 0, kMost, request.max_tokens);
+  const bool wanted = fields.boolean("logprobs", false);
+  const auto top = static_cast<int>(fields.integer("top_logprobs", 0, kMostLogprobs, 0));
+  if (top > 0 && !wanted) {
+    throw bad_request("'top_logprobs' needs 'logprobs': true", "top_logprobs");
+  }
+  request.logprobs = wanted ? top : -1;
+  request.add_generation_prompt = fields.boolean("add_generation_prompt", true);
+  if (const json* const variables = fields.find("chat_template_kwargs")) {
+    if (!variables->is_object()) fields.wrong("chat_template_kwargs", *variables, "an object");
+    request.template_variables = *variables;
+  }
+  return request;
+}
+
+CompletionRequest parse_completion_request(const json& body) {
+  CompletionRequest request;
+  read_common(body, request);
+  const Fields fields(body);
+  request.prompts = parse_prompts(body);
+  request.max_tokens = fields.integer("max_tokens", 0, std::int64_t{1} << 31, 16);
+  request.logprobs = static_cast<int>(fields.integer("logprobs", 0, kMostLogprobs, -1));
+  return request;
+}
+
+}  // namespace conclave::serve

@@ -1,0 +1,48 @@
+// What /v1/chat/completions and /v1/completions are asked for: OpenAI's fields, and those that the
+// open servers added (top_k, min_p, repetition_penalty, ignore_eos) or that only this one has
+// (routing).
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "infer/sampler.h"
+
+namespace conclave::serve {
+
+inline constexpr std::int64_t kMostChoices = 16;  // n
+inline constexpr std::size_t kMostPrompts = 128;  // prompts of one request
+inline constexpr std::size_t kMostStops = 16;
+inline constexpr std::size_t kMostStopBytes = 1024;
+inline constexpr std::int64_t kMostLogprobs = 20;
+
+using Prompt = std::variant<std::string, std::vector<std::int32_t>>;
+
+struct CompletionRequest {
+  bool chat = false;
+  std::string model;            // as it was named, may be empty
+  std::vector<Prompt> prompts;  // of completions
+  nlohmann::json messages;      // of chats: checked, texts in one piece
+  nlohmann::json template_variables = nlohmann::json::object();
+  bool add_generation_prompt = true;
+  int n = 1;                     // answers to each prompt
+  std::int64_t max_tokens = -1;  // -1: the server's default
+  infer::SamplingOptions sampling;
+  bool has_seed = false;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  int logprobs = -1;  // of this many best tokens beside each; -1: none
+  bool stream = false, include_usage = false;
+  bool routing = false;
+};
+
+// Throws ApiError.
+CompletionRequest parse_chat_request(const nlohmann::json& body);
+CompletionRequest parse_completion_request(const nlohmann::json& body);
+// "messages" of a body, each with a role, contents as strings. Throws ApiError.
+nlohmann::json parse_messages(const nlohmann::json& body);
+
+}  // namespace conclave::serve

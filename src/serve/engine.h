@@ -1,0 +1,179 @@
+// Many requests on one model: continuous batching (Yu et al. 2022, "Orca", section 4.1). A thread
+// of its own runs one forward pass a step over a ragged batch: one row of every answer that is
+// being written, and beside them a bounded number of prompt rows, so that a long prompt never
+// stalls a stream. Sequences join and leave between steps. A sequence's tokens are the same alone
+// and in company, because no row of a forward pass depends on the others.
+//
+// Every sequence has a KV cache of its own for its prompt and longest answer. It is admitted only
+// when that fits the budget, so nothing that runs is ever taken back.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "infer/sampler.h"
+#include "models/model_files.h"
+#include "moe/statistics.h"
+#include "nn/transformer.h"
+
+namespace conclave::serve {
+
+using Clock = std::chrono::steady_clock;
+
+struct EngineLimits {
+  std::int64_t max_running = 16;                  // sequences in a step
+  std::int64_t max_queued = 256;                  // sequences that wait
+  std::int64_t max_queued_tokens = 1 << 18;       // of their prompts
+  std::int64_t prefill_chunk = 256;               // prompt tokens in a step
+  std::int64_t kv_bytes = std::int64_t{4} << 30;  // of all running sequences' caches
+  std::int64_t context = 0;                       // prompt and answer together; 0: the model's
+};
+
+// Experts that one pass chose for one token, the layers with a router one after the other, best
+// first.
+struct TokenRouting {
+  std::vector<std::int32_t> experts;
+  std::vector<float> weights;
+};
+
+enum class EndReason : std::uint8_t {
+  kNone,       // goes on
+  kStop,       // end-of-text token or stop string
+  kLength,     // max_tokens reached
+  kCancelled,  // the caller left
+  kDeadline,   // too late
+  kShutdown,   // the server ends
+  kFailed,     // Event::error says why
+};
+
+// What a sequence did in a step: a token with the text that it made final (often empty), or the end
+// with the last piece of text.
+struct Event {
+  std::int32_t id = -1;  // -1: only the end
+  std::string text;
+  std::optional<infer::Logprobs> logprobs;
+  TokenRouting routing;  // of the pass that this token came from
+  EndReason end = EndReason::kNone;
+  std::string error;
+};
+// Called on the engine's thread; must be quick and must not throw.
+using EventCallback = std::function<void(Event&&)>;
+
+// A flag that the caller raises when nobody waits for the answer any more.
+using CancelFlag = std::shared_ptr<std::atomic<bool>>;
+
+struct SequenceRequest {
+  std::vector<std::int32_t> prompt;  // not empty, ids of the vocabulary
+  infer::SamplingOptions sampling;
+  std::int64_t max_tokens = 16;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  int logprobs = -1;     // of this many best tokens beside each; -1: none
+  bool routing = false;  // fill Event::routing
+  Clock::time_point deadline = Clock::time_point::max();
+  CancelFlag cancelled;  // may be null
+  EventCallback on_event;
+};
+
+enum class Admission : std::uint8_t { kAccepted, kQueueFull, kTokensFull, kStopping };
+
+// Counts since the start, and what is there now.
+struct EngineStatus {
+  std::int64_t queued = 0, queued_tokens = 0, running = 0, kv_bytes = 0;
+  std::int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, finished = 0, cancelled = 0;
+  double step_seconds = 0;
+  // First-token times below kFirstTokenBounds[i] seconds, and all of them.
+  std::vector<std::int64_t> first_token_counts;
+  double first_token_seconds = 0;
+};
+inline constexpr double kFirstTokenBounds[] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                               1,    2.5,   5,    10,  30};
+
+class Engine {
+ public:
+  // Borrows both; nobody else may use the context and the transformer while the engine lives.
+  // Starts the thread.
+  Engine(ops::Context& context, models::LoadedModel& model, const EngineLimits& limits);
+  ~Engine();  // ends what runs with kShutdown
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // All of them or none. Throws Error(kInvalidArgument) for what can never run: an empty prompt, a
+  // token that does not exist, a prompt and answer beyond the context or the cache budget.
+  Admission submit(std::vector<SequenceRequest> requests);
+  // What submit would say to one more sequence of unknown length: to refuse early.
+  Admission admission() const;
+  // Looks at the cancel flags now instead of after the next event.
+  void wake();
+  // From now on submit says kStopping; what was accepted goes on.
+  void stop_accepting();
+  // Ends everything that was accepted, with kShutdown, within one step.
+  void end_all();
+  bool idle() const;
+
+  std::int64_t context_limit() const { return context_limit_; }
+  EngineStatus status() const;
+  // Routing since the start, one entry a layer.
+  std::vector<moe::RoutingStatistics> routing() const;
+  // Seconds until a place in the queue is likely to be free, from recent steps; at least 1.
+  int retry_after() const;
+
+ private:
+  struct Sequence;
+  struct Row;  // a sequence's last row in the batch of a step
+  using SequencePtr = std::unique_ptr<Sequence>;
+
+  void check(const SequenceRequest& request) const;
+  std::int64_t cache_bytes(const SequenceRequest& request) const;
+  void loop();
+  bool wait_for_work();
+  void take_from_queue(std::vector<SequencePtr>& ended);
+  void start(SequencePtr sequence);
+  void remove_ended();
+  void step();
+  void build_batch(nn::Batch& batch);
+  void record_routing(int layer, const moe::RoutingDecision& decision);
+  void sample_rows();
+  void advance(Row& row);
+  void count_first_token(double seconds);
+  void finish(Sequence& sequence, EndReason reason, const std::string& error = "");
+  void fail_running(const std::string& error);
+
+  ops::Context& context_;
+  models::LoadedModel& model_;
+  EngineLimits limits_;
+  std::int64_t context_limit_;
+
+  mutable std::mutex mutex_;  // of what follows, up to statistics_mutex_
+  std::condition_variable wake_;
+  std::deque<SequencePtr> queue_;
+  EngineStatus status_;
+  bool accepting_ = true, stopping_ = false, woken_ = false;
+  double seconds_per_sequence_ = 0.5;  // smoothed time between two ends
+  Clock::time_point last_end_ = Clock::now();
+  std::atomic<bool> end_all_{false};
+
+  mutable std::mutex statistics_mutex_;
+  std::vector<moe::RoutingStatistics> routing_L_;
+
+  // The engine thread's own.
+  std::vector<SequencePtr> running_;
+  std::vector<std::int32_t> ids_T_;
+  std::vector<Row> rows_;
+  nn::Activations activations_;
+  FloatMatrix hidden_, logits_;
+  std::int64_t kv_bytes_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace conclave::serve

@@ -1,0 +1,220 @@
+// The engine's thread: who takes part in a step, the forward pass, and what becomes of its rows.
+// Shape letters: T rows of the batch, S rows that are sampled, D width, V vocabulary.
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "serve/engine.h"
+#include "serve/sequence.h"
+
+namespace conclave::serve {
+namespace {
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+}  // namespace
+
+void Engine::loop() {
+  while (wait_for_work()) {
+    std::vector<SequencePtr> ended;
+    take_from_queue(ended);
+    remove_ended();
+    if (running_.empty()) continue;
+    try {
+      step();
+    } catch (const std::exception& error) {
+      fail_running(error.what());
+    }
+    remove_ended();
+  }
+}
+
+// False: the engine is being destroyed and nothing is left.
+bool Engine::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  // A sequence that is queued while nothing runs starts at once, so an idle engine may sleep.
+  wake_.wait(lock, [this] { return stopping_ || woken_ || !queue_.empty() || !running_.empty(); });
+  woken_ = false;
+  return !stopping_ || !queue_.empty() || !running_.empty();
+}
+
+// Starts what fits, in the order of arrival, and ends what waits in vain.
+void Engine::take_from_queue(std::vector<SequencePtr>& ended) {
+  std::vector<SequencePtr> starting;
+  std::vector<EndReason> reasons;
+  {
+    const std::lock_guard lock(mutex_);
+    const Clock::time_point now = Clock::now();
+    std::int64_t bytes = kv_bytes_;
+    bool blocked = false;
+    for (auto place = queue_.begin(); place != queue_.end();) {
+      Sequence& sequence = **place;
+      const EndReason reason = end_all_ ? EndReason::kShutdown : sequence.overdue(now);
+      const bool leaves = reason != EndReason::kNone;
+      const auto count = static_cast<std::int64_t>(running_.size() + starting.size());
+      if (!leaves) {
+        blocked = blocked || count >= limits_.max_running ||
+                  bytes + sequence.cache_bytes > limits_.kv_bytes;
+      }
+      if (!leaves && blocked) {
+        ++place;
+        continue;
+      }
+      --status_.queued;
+      status_.queued_tokens -= static_cast<std::int64_t>(sequence.request.prompt.size());
+      ++status_.running;  // until finish() takes it away
+      if (leaves) {
+        reasons.push_back(reason);
+        ended.push_back(std::move(*place));
+      } else {
+        bytes += sequence.cache_bytes;
+        starting.push_back(std::move(*place));
+      }
+      place = queue_.erase(place);
+    }
+  }
+  for (std::size_t i = 0; i < ended.size(); ++i) finish(*ended[i], reasons[i]);
+  for (SequencePtr& sequence : starting) start(std::move(sequence));
+}
+
+void Engine::start(SequencePtr sequence) {
+  if (sequence->request.max_tokens == 0) {
+    finish(*sequence, EndReason::kLength);
+    return;
+  }
+  try {
+    sequence->cache =
+        model_.transformer->new_cache(sequence->size() + sequence->request.max_tokens);
+  } catch (const std::exception& error) {
+    finish(*sequence, EndReason::kFailed, error.what());
+    return;
+  }
+  kv_bytes_ += sequence->cache_bytes;
+  running_.push_back(std::move(sequence));
+}
+
+void Engine::remove_ended() {
+  const Clock::time_point now = Clock::now();
+  for (const SequencePtr& sequence : running_) {
+    if (sequence->ended) continue;
+    const EndReason reason = end_all_ ? EndReason::kShutdown : sequence->overdue(now);
+    if (reason != EndReason::kNone) finish(*sequence, reason);
+  }
+  std::erase_if(running_, [this](const SequencePtr& sequence) {
+    if (sequence->ended) kv_bytes_ -= sequence->cache_bytes;
+    return sequence->ended;
+  });
+  const std::lock_guard lock(mutex_);
+  status_.kv_bytes = kv_bytes_;
+}
+
+// One row of every answer; then the prompts share `prefill_chunk` rows equally, so that a short
+// prompt does not wait for a long one.
+void Engine::build_batch(nn::Batch& batch) {
+  ids_T_.clear();
+  rows_.clear();
+  const auto add = [&](Sequence& s, std::int64_t count) {
+    const auto begin = static_cast<std::int64_t>(ids_T_.size());
+    const auto first = s.tokens.begin() + s.computed;
+    ids_T_.insert(ids_T_.end(), first, first + count);
+    batch.chunks.push_back({s.cache.get(), begin, count, s.computed});
+    s.computed += count;
+    if (s.pending() == 0) rows_.emplace_back(&s, begin + count - 1);
+  };
+  std::vector<Sequence*> prompts;
+  for (const SequencePtr& sequence : running_) {
+    if (sequence->generated() > 0) {
+      add(*sequence, sequence->pending());
+    } else {
+      prompts.push_back(sequence.get());
+    }
+  }
+  std::int64_t budget = limits_.prefill_chunk;
+  auto waiting = static_cast<std::int64_t>(prompts.size());
+  std::stable_sort(prompts.begin(), prompts.end(), [](const Sequence* a, const Sequence* b) {
+    return a->pending() < b->pending();
+  });
+  for (Sequence* sequence : prompts) {
+    const std::int64_t share = std::max<std::int64_t>(1, budget / waiting--);
+    const std::int64_t count = std::min({share, sequence->pending(), budget});
+    if (count == 0) break;
+    add(*sequence, count);
+    budget -= count;
+  }
+  batch.ids_T = ids_T_;
+}
+
+void Engine::record_routing(int layer, const moe::RoutingDecision& decision) {
+  {
+    const std::lock_guard lock(statistics_mutex_);
+    routing_L_[static_cast<std::size_t>(layer)].add(decision);
+  }
+  if (decision.n_experts < 2) return;
+  for (const Row& row : rows_) {
+    if (!row.sequence->request.routing) continue;
+    TokenRouting& routing = row.sequence->routing;
+    const auto begin = row.index * decision.k;
+    for (std::int64_t slot = begin; slot < begin + decision.k; ++slot) {
+      const auto i = static_cast<std::size_t>(slot);
+      routing.experts.push_back(decision.topk_ids_TK[i]);
+      routing.weights.push_back(decision.topk_weights_TK[i]);
+    }
+  }
+}
+
+void Engine::step() {
+  const Clock::time_point begin = Clock::now();
+  nn::Batch batch;
+  build_batch(batch);
+  nn::ForwardOptions options;
+  options.observer = [this](int layer, const moe::RoutingDecision& decision,
+                            const moe::DispatchPlan&) { record_routing(layer, decision); };
+  model_.transformer->forward(context_, batch, options, activations_);
+  std::int64_t prompt_rows = batch.n_tokens();
+  for (const Row& row : rows_) prompt_rows -= row.sequence->generated() > 0 ? 1 : 0;
+  sample_rows();
+  for (Row& row : rows_) {
+    if (!row.error.empty()) {
+      finish(*row.sequence, EndReason::kFailed, row.error);
+      continue;
+    }
+    advance(row);
+  }
+  const std::lock_guard lock(mutex_);
+  ++status_.steps;
+  status_.step_seconds += seconds_since(begin);
+  status_.prompt_tokens += prompt_rows;
+}
+
+void Engine::sample_rows() {
+  const auto n = static_cast<std::int64_t>(rows_.size());
+  if (n == 0) return;
+  const MatrixView<float> from = activations_.out.view();
+  const MatrixView<float> hidden = hidden_.resize(n, from.cols);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float* row = from.data + rows_[static_cast<std::size_t>(i)].index * from.stride;
+    std::copy(row, row + from.cols, hidden.data + i * hidden.stride);
+  }
+  const std::int64_t vocab = model_.transformer->config().vocab_size;
+  const MatrixView<float> logits = logits_.resize(n, vocab);
+  model_.transformer->logits(context_, hidden, logits);
+  context_.pool.parallel_tasks(n, [&](std::int64_t task) {
+    Row& row = rows_[static_cast<std::size_t>(task)];
+    const Sequence& s = *row.sequence;
+    const std::span<const float> values(logits.data + task * logits.stride,
+                                        static_cast<std::size_t>(vocab));
+    try {
+      row.id = infer::sample(values, s.request.sampling, s.tokens,
+                             static_cast<std::uint64_t>(s.generated()));
+      if (s.request.logprobs >= 0) {
+        row.logprobs = infer::log_probabilities(values, row.id, s.request.logprobs);
+      }
+    } catch (const std::exception& error) {
+      row.error = error.what();
+    }
+  });
+}
+
+}  // namespace conclave::serve

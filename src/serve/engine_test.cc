@@ -1,0 +1,312 @@
+#include "serve/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "base/error.h"
+
+namespace conclave::serve {
+namespace {
+
+constexpr const char* kGoldens = CONCLAVE_SOURCE_DIR "/tests/goldens/";
+
+struct Result {
+  std::vector<std::int32_t> ids;
+  std::string text;
+  std::vector<TokenRouting> routing;
+  std::vector<double> logprobs;
+  EndReason end = EndReason::kNone;
+  std::string error;
+};
+
+// A request whose events are collected, and the wait for its end.
+class Collector {
+ public:
+  SequenceRequest request(std::vector<std::int32_t> prompt, std::int64_t max_tokens,
+                          std::uint64_t seed) {
+    SequenceRequest r;
+    r.prompt = std::move(prompt);
+    r.max_tokens = max_tokens;
+    r.sampling.temperature = 1.5;
+    r.sampling.top_k = 0;
+    r.sampling.top_p = 1;
+    r.sampling.seed = seed;
+    r.ignore_eos = true;
+    r.routing = true;
+    r.logprobs = 0;
+    r.cancelled = cancelled;
+    r.on_event = [this](Event&& event) { on_event(std::move(event)); };
+    return r;
+  }
+  Result wait() {
+    auto future = done_.get_future();
+    if (future.wait_for(std::chrono::seconds(60)) != std::future_status::ready) {
+      ADD_FAILURE() << "the sequence does not end";
+    }
+    return result_;
+  }
+
+  CancelFlag cancelled = std::make_shared<std::atomic<bool>>(false);
+
+ private:
+  void on_event(Event&& event) {
+    result_.text += event.text;
+    if (event.id >= 0) {
+      result_.ids.push_back(event.id);
+      result_.routing.push_back(event.routing);
+      if (event.logprobs) result_.logprobs.push_back(event.logprobs->chosen.logprob);
+    }
+    if (event.end != EndReason::kNone) {
+      result_.end = event.end;
+      result_.error = event.error;
+      done_.set_value();
+    }
+  }
+
+  Result result_;
+  std::promise<void> done_;
+};
+
+// Holds the engine's thread at a sequence's first event until it is opened.
+class Gate {
+ public:
+  ~Gate() { open(); }
+  SequenceRequest hold(SequenceRequest request) {
+    request.on_event = [this, next = std::move(request.on_event)](Event&& event) {
+      reached_.count_down();
+      opened_.wait();
+      next(std::move(event));
+    };
+    return request;
+  }
+  void wait() { reached_.wait(); }
+  void open() {
+    if (!std::exchange(open_, true)) opened_.count_down();
+  }
+
+ private:
+  struct Latch {
+    void count_down() { flag.test_and_set(), flag.notify_all(); }
+    void wait() { flag.wait(false); }
+    std::atomic_flag flag;
+  };
+  Latch reached_, opened_;
+  bool open_ = false;
+};
+
+std::vector<std::int32_t> prompt_of(int length, int salt, int vocab) {
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < length; ++i) ids.push_back((i * 7 + salt * 13 + i * i * salt) % vocab);
+  return ids;
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  EngineTest() : context_(2) {
+    model_ = models::load_model(context_, std::string(kGoldens) + "models/olmoe", DType::kF32);
+    model_.tokenizer =
+        text::Tokenizer::load(std::string(kGoldens) + "tokenizers/hf_unigram.tokenizer.json");
+    vocab_ = model_.transformer->config().vocab_size;
+  }
+  std::vector<std::int32_t> prompt(int length, int salt) const {
+    return prompt_of(length, salt, vocab_);
+  }
+  static Admission submit(Engine& engine, SequenceRequest request) {
+    std::vector<SequenceRequest> list;
+    list.push_back(std::move(request));
+    return engine.submit(std::move(list));
+  }
+
+  ops::Context context_;
+  models::LoadedModel model_;
+  int vocab_ = 0;
+};
+
+bool operator==(const TokenRouting& a, const TokenRouting& b) {
+  return a.experts == b.experts && a.weights == b.weights;
+}
+
+void expect_same(const Result& a, const Result& b) {
+  EXPECT_EQ(a.ids, b.ids);
+  EXPECT_EQ(a.text, b.text);
+  EXPECT_EQ(a.logprobs, b.logprobs);  // the same bits
+  ASSERT_EQ(a.routing.size(), b.routing.size());
+  for (std::size_t i = 0; i < a.routing.size(); ++i) EXPECT_TRUE(a.routing[i] == b.routing[i]);
+}
+
+TEST_F(EngineTest, TextIsTheSameAloneInCompanyAndWithoutTheEngine) {
+  constexpr int kMany = 9;
+  std::vector<Result> alone;
+  for (int i = 0; i < kMany; ++i) {
+    EngineLimits limits;
+    Engine engine(context_, model_, limits);
+    Collector c;
+    ASSERT_EQ(submit(engine, c.request(prompt(1 + 5 * i, i), 10 + i, 100 + i)),
+              Admission::kAccepted);
+    alone.push_back(c.wait());
+    EXPECT_EQ(alone.back().end, EndReason::kLength);
+    EXPECT_EQ(alone.back().ids.size(), static_cast<std::size_t>(10 + i));
+    ASSERT_FALSE(alone.back().routing.empty());
+    EXPECT_FALSE(alone.back().routing[0].experts.empty());
+  }
+  // Few places and small chunks of prompt: sequences wait, start and end at different steps.
+  for (const std::int64_t chunk : {3, 16}) {
+    EngineLimits limits;
+    limits.max_running = 4;
+    limits.prefill_chunk = chunk;
+    Engine engine(context_, model_, limits);
+    std::vector<std::unique_ptr<Collector>> collectors;
+    for (int i = 0; i < kMany; ++i) {
+      collectors.push_back(std::make_unique<Collector>());
+      ASSERT_EQ(submit(engine, collectors.back()->request(prompt(1 + 5 * i, i), 10 + i, 100 + i)),
+                Admission::kAccepted);
+    }
+    for (int i = 0; i < kMany; ++i) expect_same(collectors[i]->wait(), alone[i]);
+  }
+  const infer::SamplingOptions sampling = Collector().request({0}, 1, 105).sampling;
+  // The same prompt without the engine: full prompt in one pass, then one token at a time.
+  nn::Activations activations;
+  const auto cache = model_.transformer->new_cache(26 + 15);
+  std::vector<std::int32_t> ids = prompt(26, 5);
+  std::vector<float> logits(static_cast<std::size_t>(vocab_));
+  std::int64_t at = 0;
+  std::vector<std::int32_t> answer;
+  while (answer.size() < 15) {
+    nn::Batch batch;
+    batch.ids_T = std::span<const std::int32_t>(ids).subspan(static_cast<std::size_t>(at));
+    batch.chunks.push_back({cache.get(), 0, batch.n_tokens(), at});
+    model_.transformer->forward(context_, batch, {}, activations);
+    at += batch.n_tokens();
+    const auto hidden = activations.out.view();
+    model_.transformer->logits(context_, hidden.rows_range(hidden.rows - 1, 1),
+                               MatrixView<float>(logits.data(), 1, vocab_));
+    answer.push_back(infer::sample(logits, sampling, ids, answer.size()));
+    ids.push_back(answer.back());
+  }
+  EXPECT_EQ(answer, alone[5].ids);
+}
+
+TEST_F(EngineTest, ACancelledSequenceLeavesBeforeTheNextStepAndTheOthersDoNotNotice) {
+  Collector alone, stays, leaves;
+  Result expected;
+  {
+    Engine engine(context_, model_, {});
+    submit(engine, alone.request(prompt(20, 1), 30, 7));
+    expected = alone.wait();
+  }
+  Engine engine(context_, model_, {});
+  SequenceRequest request = leaves.request(prompt(4, 2), 40, 8);
+  request.on_event = [&, next = std::move(request.on_event)](Event&& event) {
+    *leaves.cancelled = true;
+    next(std::move(event));
+  };
+  std::vector<SequenceRequest> both;
+  both.push_back(std::move(request));
+  both.push_back(stays.request(prompt(20, 1), 30, 7));
+  EXPECT_EQ(engine.submit(std::move(both)), Admission::kAccepted);
+  const Result left = leaves.wait();
+  EXPECT_EQ(left.end, EndReason::kCancelled);
+  EXPECT_EQ(left.ids.size(), 1u);
+  expect_same(stays.wait(), expected);
+  while (!engine.idle()) std::this_thread::yield();
+  EXPECT_EQ(engine.status().cancelled, 1);
+  EXPECT_EQ(engine.status().finished, 1);
+}
+
+TEST_F(EngineTest, WhoWaitsInTheQueueCanLeaveItAndItsDeadlineCounts) {
+  EngineLimits limits;
+  limits.max_running = 1;
+  Engine engine(context_, model_, limits);
+  Collector runs, leaves, late;
+  Gate gate;
+  submit(engine, gate.hold(runs.request(prompt(4, 2), 50, 8)));
+  gate.wait();
+  SequenceRequest request = late.request(prompt(4, 2), 50, 8);
+  request.deadline = Clock::now();
+  submit(engine, leaves.request(prompt(4, 2), 50, 8));
+  submit(engine, std::move(request));
+  EXPECT_EQ(engine.status().queued, 2);
+  EXPECT_EQ(engine.status().queued_tokens, 8);
+  *leaves.cancelled = true;
+  gate.open();
+  const Result left = leaves.wait();
+  EXPECT_EQ(left.end, EndReason::kCancelled);
+  EXPECT_TRUE(left.ids.empty());
+  const Result expired = late.wait();
+  EXPECT_EQ(expired.end, EndReason::kDeadline);
+  EXPECT_TRUE(expired.ids.empty());
+  EXPECT_EQ(runs.wait().end, EndReason::kLength);
+  EXPECT_EQ(engine.status().queued_tokens, 0);
+}
+
+TEST_F(EngineTest, TheQueueIsBoundedByRequestsAndTokens) {
+  EngineLimits limits;
+  limits.max_running = 1;
+  limits.max_queued = 2;
+  limits.max_queued_tokens = 30;
+  Engine engine(context_, model_, limits);
+  Collector c[5];
+  // One request of three sequences is refused as a whole.
+  std::vector<SequenceRequest> three;
+  for (int i = 0; i < 3; ++i) three.push_back(c[i].request(prompt(2, i), 2, 1));
+  EXPECT_EQ(engine.submit(std::move(three)), Admission::kQueueFull);
+  EXPECT_TRUE(engine.idle());
+  EXPECT_EQ(submit(engine, c[3].request(prompt(31, 1), 2, 1)), Admission::kTokensFull);
+  EXPECT_EQ(submit(engine, c[4].request(prompt(30, 1), 2, 1)), Admission::kAccepted);
+  EXPECT_EQ(c[4].wait().end, EndReason::kLength);
+  EXPECT_GE(engine.retry_after(), 1);
+  engine.stop_accepting();
+  EXPECT_EQ(engine.admission(), Admission::kStopping);
+  EXPECT_EQ(submit(engine, c[0].request(prompt(2, 0), 2, 1)), Admission::kStopping);
+}
+
+TEST_F(EngineTest, TheCacheBudgetLimitsWhoRunsTogether) {
+  const nn::TransformerConfig& config = model_.transformer->config();
+  EngineLimits limits;
+  limits.kv_bytes =
+      nn::KvCache::bytes(config.n_layers, config.cache_heads(), config.cache_dim(), 30);
+  Engine engine(context_, model_, limits);
+  Collector a, b;
+  EXPECT_THROW(submit(engine, a.request(prompt(4, 1), 4000, 1)), Error);
+  submit(engine, a.request(prompt(20, 1), 10, 1));
+  submit(engine, b.request(prompt(20, 2), 10, 2));
+  EXPECT_EQ(a.wait().end, EndReason::kLength);
+  EXPECT_EQ(b.wait().end, EndReason::kLength);
+}
+
+TEST_F(EngineTest, WhatCanNeverRunIsRefusedWithItsReason) {
+  Engine engine(context_, model_, {});
+  Collector c;
+  EXPECT_THROW(submit(engine, c.request({}, 2, 1)), Error);
+  EXPECT_THROW(submit(engine, c.request({vocab_}, 2, 1)), Error);
+  EXPECT_THROW(submit(engine, c.request({-1}, 2, 1)), Error);
+  EXPECT_THROW(submit(engine, c.request({1}, engine.context_limit(), 1)), Error);
+  EXPECT_THROW(submit(engine, c.request({1}, -1, 1)), Error);
+  SequenceRequest hot = c.request({1}, 2, 1);
+  hot.sampling.temperature = -1;
+  EXPECT_THROW(submit(engine, std::move(hot)), Error);
+  EXPECT_TRUE(engine.idle());
+}
+
+TEST_F(EngineTest, EndAllEndsWhatRunsAndWhatWaits) {
+  EngineLimits limits;
+  limits.max_running = 1;
+  Engine engine(context_, model_, limits);
+  Collector runs, waits;
+  Gate gate;
+  submit(engine, gate.hold(runs.request(prompt(4, 2), 50, 8)));
+  gate.wait();
+  submit(engine, waits.request(prompt(4, 2), 50, 8));
+  engine.end_all();
+  gate.open();
+  const Result ran = runs.wait();
+  EXPECT_EQ(ran.end, EndReason::kShutdown);
+  EXPECT_EQ(ran.ids.size(), 1u);
+  EXPECT_EQ(waits.wait().end, EndReason::kShutdown);
+}
+
+}  // namespace
+}  // namespace conclave::serve

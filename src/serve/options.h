@@ -1,0 +1,48 @@
+// Everything that can be set about the server, with its default; the one list that flags, the TOML
+// file and --help are made from.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "serve/engine.h"
+#include "serve/http/exchange.h"
+
+namespace conclave::serve {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  std::int64_t port = 8080;  // 0: a free one
+  std::string model_name;    // in the API; empty: the last part of the model's path
+  std::vector<std::string> api_keys;
+  std::vector<std::string> allowed_hosts;  // of the Host header, beside those of loopback
+  std::int64_t default_max_tokens = 1024;  // of chats that do not say
+  double request_seconds = 600;            // from accepting a request to the end of its answer
+  double drain_seconds = 25;               // for accepted requests, after SIGTERM
+  bool log_requests = true;
+  EngineLimits engine;
+  HttpLimits http;
+};
+
+// One setting: its TOML key is its name with '_', its flag the name with '-'.
+struct Setting {
+  using Target = std::variant<std::string*, std::int64_t*, double*, bool*,
+                              std::vector<std::string>*, std::uint32_t*, std::uint64_t*>;
+  const char* name;
+  Target target;
+  double min, max;  // of numbers
+  const char* help;
+};
+std::vector<Setting> settings_of(ServerOptions& options);
+
+// Reads a TOML file into the options; `given` says which settings the command line has set already
+// and the file therefore leaves. Throws Error: kIo, kBadFile, kInvalidArgument naming the key.
+void read_options(const std::string& path, ServerOptions& options,
+                  const std::function<bool(const std::string& name)>& given);
+
+// Throws Error(kInvalidArgument): an address that is not loopback without a key, empty keys, ...
+void validate(const ServerOptions& options);
+
+}  // namespace conclave::serve

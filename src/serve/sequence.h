@@ -1,0 +1,53 @@
+// One answer while it is written: its tokens so far, its cache, and its text on the way out.
+#pragma once
+
+#include "infer/stop_filter.h"
+#include "serve/engine.h"
+#include "text/tokenizer.h"
+
+namespace conclave::serve {
+
+struct Engine::Sequence {
+  Sequence(SequenceRequest r, const text::Tokenizer& tokenizer)
+      : request(std::move(r)),
+        tokens(request.prompt),
+        decoder(tokenizer, /*skip_special=*/true),
+        filter(request.stop) {}
+
+  std::int64_t size() const { return static_cast<std::int64_t>(tokens.size()); }
+  // Tokens whose keys and values are not in the cache yet: 1 while decoding.
+  std::int64_t pending() const { return size() - computed; }
+  std::int64_t generated() const {
+    return size() - static_cast<std::int64_t>(request.prompt.size());
+  }
+  // Why it must end before its next step, or kNone.
+  EndReason overdue(Clock::time_point now) const {
+    if (request.cancelled && request.cancelled->load(std::memory_order_relaxed)) {
+      return EndReason::kCancelled;
+    }
+    return now >= request.deadline ? EndReason::kDeadline : EndReason::kNone;
+  }
+
+  SequenceRequest request;
+  std::vector<std::int32_t> tokens;  // prompt and answer
+  std::unique_ptr<nn::KvCache> cache;
+  std::int64_t cache_bytes = 0;
+  std::int64_t computed = 0;
+  text::StreamDecoder decoder;
+  infer::StopFilter filter;
+  TokenRouting routing;
+  Clock::time_point submitted = Clock::now();
+  bool ended = false;
+};
+
+struct Engine::Row {
+  Row(Sequence* s, std::int64_t i) : sequence(s), index(i) {}
+
+  Sequence* sequence;
+  std::int64_t index;  // in the batch
+  std::int32_t id = -1;
+  std::optional<infer::Logprobs> logprobs;
+  std::string error;
+};
+
+}  // namespace conclave::serve

@@ -1,0 +1,89 @@
+// The API: which paths there are, who may use them, and what they answer. Lives on the I/O thread;
+// texts are parsed and tokenised by a worker, and tokens come from the engine's thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "serve/answer.h"
+#include "serve/api_error.h"
+#include "serve/engine.h"
+#include "serve/options.h"
+#include "serve/worker.h"
+#include "text/chat_template.h"
+
+namespace conclave::serve {
+
+struct ServedModel {
+  models::LoadedModel loaded;
+  std::optional<text::ChatTemplate> chat;  // nothing: messages are joined
+  std::string name;
+};
+
+class Service final : public HttpHandler {
+ public:
+  // Borrows all of them.
+  Service(const ServerOptions& options, const ServedModel& model, Engine& engine);
+
+  std::optional<HttpResponse> refuse(const HttpRequest& request) override;
+  HttpResponse malformed(int status, const std::string& reason) override;
+  void handle(std::shared_ptr<Exchange> exchange) override;
+
+  // From now on not ready, and completions are refused.
+  void drain();
+
+ private:
+  struct Call;    // a request on its way to its answer
+  struct Stream;  // a completion whose tokens arrive
+  struct Route {
+    const char* method;
+    const char* path;
+    bool open;     // needs no key
+    bool compute;  // refused while the queue is full or the server drains
+    void (Service::*handle)(const std::shared_ptr<Call>&);
+  };
+  static const Route kRoutes[];
+
+  const Route* find_route(const HttpRequest& request, bool& path_exists) const;
+  std::optional<ApiError> check(const HttpRequest& request) const;
+  bool host_allowed(const std::string& host) const;
+  bool authorized(const HttpRequest& request) const;
+  std::optional<ApiError> check_load() const;
+  ApiError refusal(Admission admission) const;
+
+  void live(const std::shared_ptr<Call>& call);
+  void ready(const std::shared_ptr<Call>& call);
+  void version(const std::shared_ptr<Call>& call);
+  void metrics(const std::shared_ptr<Call>& call);
+  void models(const std::shared_ptr<Call>& call);
+  void routing(const std::shared_ptr<Call>& call);
+  void tokenize(const std::shared_ptr<Call>& call);
+  void detokenize(const std::shared_ptr<Call>& call);
+  void chat(const std::shared_ptr<Call>& call);
+  void completion(const std::shared_ptr<Call>& call);
+
+  // Runs `work` on the worker; what it throws becomes the answer.
+  void on_worker(const std::shared_ptr<Call>& call, std::function<void()> work);
+  void start(const std::shared_ptr<Call>& call, const CompletionRequest& request);
+  std::vector<std::int32_t> encode_prompt(const Prompt& prompt) const;
+  std::vector<std::int32_t> encode_messages(const nlohmann::json& messages,
+                                            const nlohmann::json& variables,
+                                            bool add_generation_prompt) const;
+  SequenceRequest sequence_of(const CompletionRequest& request,
+                              const std::vector<std::int32_t>& prompt, int copy) const;
+  void finished(const Call& call, int status, const std::string& notes);
+
+  const ServerOptions& options_;
+  const ServedModel& model_;
+  Engine& engine_;
+  std::vector<RoutedLayer> layers_;
+  std::int64_t created_;
+  bool draining_ = false;
+  std::uint64_t id_seed_, id_count_ = 0;
+  std::map<std::pair<std::string, int>, std::int64_t> answers_;  // by path and status
+  Worker worker_;
+};
+
+}  // namespace conclave::serve

@@ -1,0 +1,130 @@
+// Paths that tell about the server: health, version, models, metrics, routing, tokens.
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "serve/call.h"
+#include "serve/fields.h"
+
+namespace conclave::serve {
+
+using nlohmann::json;
+
+namespace {
+
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+void metric(std::string& out, const char* name, const char* type, const char* help, double value) {
+  out += fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n{0} {3}\n", name, type, help, value);
+}
+
+std::string engine_metrics(const EngineStatus& s) {
+  std::string out;
+  const auto value = [&](const char* name, const char* type, const char* help, auto number) {
+    metric(out, name, type, help, static_cast<double>(number));
+  };
+  value("conclave_sequences_queued", "gauge", "Sequences that wait.", s.queued);
+  value("conclave_sequences_running", "gauge", "Sequences that are computed together.", s.running);
+  value("conclave_queued_prompt_tokens", "gauge", "Prompt tokens that wait.", s.queued_tokens);
+  value("conclave_kv_cache_bytes", "gauge", "Keys and values of running sequences.", s.kv_bytes);
+  value("conclave_prompt_tokens_total", "counter", "Prompt tokens computed.", s.prompt_tokens);
+  value("conclave_generated_tokens_total", "counter", "Tokens generated.", s.generated_tokens);
+  value("conclave_steps_total", "counter", "Forward passes.", s.steps);
+  value("conclave_step_seconds_total", "counter", "Time in forward passes.", s.step_seconds);
+  value("conclave_sequences_finished_total", "counter", "Sequences that ended.", s.finished);
+  value("conclave_sequences_cancelled_total", "counter", "Sequences whose client left.",
+        s.cancelled);
+  const char* const name = "conclave_first_token_seconds";
+  out += fmt::format(
+      "# HELP {0} From a sequence's arrival to its first token.\n"
+      "# TYPE {0} histogram\n",
+      name);
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < std::size(kFirstTokenBounds); ++i) {
+    sum += s.first_token_counts[i];
+    out += fmt::format("{}_bucket{{le=\"{}\"}} {}\n", name, kFirstTokenBounds[i], sum);
+  }
+  sum += s.first_token_counts.back();
+  return out + fmt::format("{0}_bucket{{le=\"+Inf\"}} {1}\n{0}_sum {2}\n{0}_count {1}\n", name, sum,
+                           s.first_token_seconds);
+}
+
+}  // namespace
+
+void Service::live(const std::shared_ptr<Call>& call) {
+  call->respond({.content_type = "text/plain", .headers = {}, .body = "ok\n"});
+}
+
+void Service::ready(const std::shared_ptr<Call>& call) {
+  if (const auto error = check_load()) {
+    call->respond(*error);
+  } else {
+    call->respond({.content_type = "text/plain", .headers = {}, .body = "ok\n"});
+  }
+}
+
+void Service::version(const std::shared_ptr<Call>& call) {
+  call->respond_json(dump({{"version", CONCLAVE_VERSION}}));
+}
+
+void Service::metrics(const std::shared_ptr<Call>& call) {
+  std::string out = engine_metrics(engine_.status());
+  out +=
+      "# HELP conclave_http_requests_total Requests by path and status.\n"
+      "# TYPE conclave_http_requests_total counter\n";
+  for (const auto& [key, count] : answers_) {
+    out += fmt::format("conclave_http_requests_total{{path=\"{}\",status=\"{}\"}} {}\n", key.first,
+                       key.second, count);
+  }
+  out += moe::statistics_prometheus(engine_.routing());
+  call->respond(
+      {.content_type = "text/plain; version=0.0.4", .headers = {}, .body = std::move(out)});
+}
+
+void Service::models(const std::shared_ptr<Call>& call) {
+  const json model = {{"id", model_.name},
+                      {"object", "model"},
+                      {"created", created_},
+                      {"owned_by", "conclave"},
+                      {"max_model_len", engine_.context_limit()},
+                      {"chat_template", model_.chat.has_value()}};
+  call->respond_json(dump({{"object", "list"}, {"data", json::array({model})}}));
+}
+
+void Service::routing(const std::shared_ptr<Call>& call) {
+  const bool pairs = call->exchange->request().query == "coactivation=true";
+  call->respond_json(moe::statistics_json(engine_.routing(), pairs));
+}
+
+void Service::tokenize(const std::shared_ptr<Call>& call) {
+  on_worker(call, [this, call] {
+    const json body = parse_request(call->exchange->request().body);
+    const Fields fields(body);
+    std::vector<std::int32_t> ids;
+    if (fields.find("messages") != nullptr) {
+      ids = encode_messages(parse_messages(body), json::object(),
+                            fields.boolean("add_generation_prompt", true));
+    } else {
+      const char* const key = fields.find("content") != nullptr ? "content" : "prompt";
+      if (fields.find(key) == nullptr) throw bad_request("'prompt' is missing", "prompt");
+      const bool special = fields.boolean("add_special_tokens", true);
+      ids = model_.loaded.tokenizer->encode(fields.string(key, ""), {.add_special = special});
+    }
+    const json answer = {
+        {"tokens", ids}, {"count", ids.size()}, {"max_model_len", engine_.context_limit()}};
+    call->exchange->post([call, text = dump(answer)] { call->respond_json(text); });
+  });
+}
+
+void Service::detokenize(const std::shared_ptr<Call>& call) {
+  on_worker(call, [this, call] {
+    const json body = parse_request(call->exchange->request().body);
+    const std::string text = model_.loaded.tokenizer->decode(Fields(body).ids("tokens"));
+    const json answer = {{"prompt", text}, {"content", text}};
+    call->exchange->post([call, out = dump(answer)] { call->respond_json(out); });
+  });
+}
+
+}  // namespace conclave::serve
