@@ -175,6 +175,7 @@ void Transformer::declare_shared_expert(int layer) {
 }
 
 void Transformer::load_for_training(ops::Context& context, WeightSource& source, DType compute) {
+  compute_ = compute;
   check_trainable(config_);
   parameters_.allocate(/*with_gradients=*/true);
   for (int i = 0; i < static_cast<int>(specs().size()); ++i) {
@@ -306,8 +307,17 @@ void Transformer::backward(ops::Context& context, const Batch& batch, const Forw
 }
 
 std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity) const {
+  return new_cache(capacity, cache_type(compute_));
+}
+
+std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity, DType type) const {
   return std::make_unique<KvCache>(config_.n_layers, config_.cache_heads(), config_.cache_dim(),
-                                   capacity);
+                                   capacity, type);
+}
+
+std::int64_t Transformer::cache_bytes(std::int64_t capacity) const {
+  return KvCache::bytes(config_.n_layers, config_.cache_heads(), config_.cache_dim(), capacity,
+                        cache_type(compute_));
 }
 
 PassWeights Transformer::pass_weights() const {
