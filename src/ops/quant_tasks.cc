@@ -31,7 +31,9 @@ constexpr std::int64_t kLeastBytes = 128 << 10;
 constexpr std::int64_t kQuantiseAlone = 48 << 10;
 
 // Weights that all tiles of a task take before the next: a part of the second cache beside a tile.
+// One tile alone reads longer runs, at the memory's speed.
 constexpr std::int64_t kBlockBytes = 128 << 10;
+constexpr std::int64_t kLongBlockBytes = 1 << 20;
 
 // Rows as the matrices of one kind take them.
 struct LeftTile {
@@ -158,9 +160,11 @@ class Planner {
 };
 
 // Columns of a block of weights, in whole panels.
-std::int64_t block_columns(const Part& part, std::int64_t k) {
-  const std::int64_t panel = kernels::quant_layout(part.type)->panel_size(k);
-  return std::max<std::int64_t>(1, kBlockBytes / panel) * kQuantPanel;
+std::int64_t block_columns(const Task& task, std::int64_t k) {
+  const QuantType type = task.operands[0].part->type;
+  const std::int64_t bytes = task.tiles == 1 ? kLongBlockBytes : kBlockBytes;
+  return std::max<std::int64_t>(1, bytes / kernels::quant_layout(type)->panel_size(k)) *
+         kQuantPanel;
 }
 
 // Quantises all tiles; rows[i] is row i of the groups.
@@ -216,7 +220,7 @@ void multiply_quant_groups(Context& context, const QuantKernels& kernel, MatrixV
       quantise_lefts(context, kernel, plan, k, [&](std::int64_t i) { return x.row(i); });
   run_tasks(context, std::span<const Task>(plan.tasks), [&](int, const Task& task) {
     const Operand& operand = task.operands[0];
-    const std::int64_t block = block_columns(*operand.part, k);
+    const std::int64_t block = block_columns(task, k);
     for (std::int64_t c = 0; c < task.columns; c += block) {
       const std::int64_t n = std::min(block, task.columns - c);
       for (std::int64_t tile = task.tile; tile < task.tile + task.tiles; ++tile) {
@@ -247,13 +251,13 @@ void gate_quant_groups(Context& context, const QuantKernels& kernel, MatrixView<
   });
   std::int64_t widest = 0;
   for (const Task& task : plan.tasks) {
-    widest = std::max(widest, std::min(task.columns, block_columns(*task.operands[0].part, k)));
+    widest = std::max(widest, std::min(task.columns, block_columns(task, k)));
   }
   const ThreadScratch scratch(context, Context::kGather,
                               kQuantRows * 2 * widest * static_cast<std::int64_t>(sizeof(float)));
   run_tasks(context, std::span<const Task>(plan.tasks), [&](int thread, const Task& task) {
     float* const both = reinterpret_cast<float*>(scratch.of(thread));
-    const std::int64_t block = block_columns(*task.operands[0].part, k);
+    const std::int64_t block = block_columns(task, k);
     for (std::int64_t c = 0; c < task.columns; c += block) {
       const std::int64_t n = std::min(block, task.columns - c);
       for (std::int64_t tile = task.tile; tile < task.tile + task.tiles; ++tile) {
