@@ -79,7 +79,7 @@ class Limits(unittest.TestCase):
     # Limits of one client
 
     def test_requests_under_way(self):
-        server = self.with_keys("--client-requests", "1")
+        server = self.with_keys("--client-requests", "1", "--max-running", "1")
         connection, response = self.hold(server, 0)
         ask = {"prompt": "a", "max_tokens": 1}
         self.assert_limited(server.request("POST", "/v1/completions", ask, **key(0)))
@@ -95,7 +95,7 @@ class Limits(unittest.TestCase):
         self.assertRegex(server.errors(), r"client=key1 .*status=499")
 
     def test_a_limit_that_was_reached_while_bodies_were_sent(self):
-        server = self.with_keys("--client-requests", "1")
+        server = self.with_keys("--client-requests", "1", "--max-running", "1")
         body = json.dumps({"prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16}).encode()
         head = (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret-key-1\r\n"
                 b"Content-Length: %d\r\n\r\n" % len(body))
@@ -104,7 +104,7 @@ class Limits(unittest.TestCase):
             connection.sendall(head + body[:5])
         time.sleep(0.2)
         both[0].sendall(body[5:])
-        while server.request("GET", "/v1/status", **key(0)).text.find('"running":16') < 0:
+        while server.request("GET", "/v1/status", **key(0)).text.find('"running":1') < 0:
             time.sleep(0.005)
         both[1].sendall(body[5:])
         self.assertTrue(both[1].recv(4096).startswith(b"HTTP/1.1 429 "))

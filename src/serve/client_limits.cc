@@ -43,8 +43,8 @@ void ClientLimits::fill(Client& client, Time now) const {
 void ClientLimits::forget(Time now) {
   if (now - forgotten_ < std::chrono::seconds(1)) return;  // it looks at all of them
   forgotten_ = now;
-  std::erase_if(clients_, [&](auto& item) {
-    fill(item.second, now);
+  for (auto& [name, client] : clients_) fill(client, now);
+  std::erase_if(clients_, [&](const auto& item) {
     return item.second.under_way == 0 &&
            item.second.left >= static_cast<double>(options_.requests_per_minute);
   });

@@ -143,8 +143,8 @@ export class Answer {
 
   shadeChip(chip, token) {
     const alpha = this.shade ? this.shade(token, this) : 0;
-    chip.style.backgroundColor = alpha > 0 ? `rgba(var(--heat), ${(0.12 + 0.7 * alpha).toFixed(3)})` : "";
-    chip.classList.toggle("strong", alpha > 0.6);
+    // Up to where the text can still be read on it, in light and dark.
+    chip.style.backgroundColor = alpha > 0 ? `rgba(var(--heat), ${(0.1 + 0.45 * alpha).toFixed(3)})` : "";
   }
 
   // `shade(token, answer)` says how strongly a token is marked, 0 to 1; null: none is.

@@ -68,18 +68,21 @@ function beginsBlock(line) {
     || is(kQuote, line) || is(kItem, line);
 }
 
+const isOrdered = (line) => /^\s*\d/.test(line);
 const indentOf = (line) => line.length - line.trimStart().length;
 
 // A list goes on over lines that are indented more, and over empty lines before such lines or items.
 function endOfList(lines, begin) {
   const indent = indentOf(lines[begin]);
+  const ordered = isOrdered(lines[begin]);
   let end = begin + 1;
   for (let i = begin + 1; i < lines.length; i++) {
     if (lines[i].trim() === "") continue;
     const item = kItem.exec(lines[i]);
     const inside = indentOf(lines[i]) > indent || (item && item[1].length >= indent);
     const lazy = end === i && !beginsBlock(lines[i]);
-    if (!inside && !lazy) break;
+    const other = item && item[1].length === indent && isOrdered(lines[i]) !== ordered;
+    if (other || (!inside && !lazy)) break;
     end = i + 1;
   }
   return end;
@@ -194,15 +197,18 @@ function inline(text, depth) {
   if (depth > kMostDepth || text.length > kLongestInline) return [text];
   const nodes = [];
   const nowhere = new Set();
-  const scan = new RegExp(kInline);
-  let plain = 0;
+  let plain = 0, next = 0;
   const take = (begin, end, node) => {
     if (begin > plain) nodes.push(text.slice(plain, begin));
     if (node !== null) nodes.push(node);
     plain = end;
-    scan.lastIndex = end;
+    next = end;
   };
-  for (let found; (found = scan.exec(text)) !== null;) {
+  for (;;) {
+    kInline.lastIndex = next;  // which the inner texts use, too
+    const found = kInline.exec(text);
+    if (found === null) break;
+    next = kInline.lastIndex;
     const begin = found.index;
     const [mark, ticks, double, single, bracket, url, escaped] = found;
     if (escaped) {

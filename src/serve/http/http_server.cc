@@ -123,7 +123,12 @@ bool is_loopback(const std::string& address) { return parse_address(address).is_
 
 struct HttpServer::State {
   explicit State(std::shared_ptr<ConnectionHub> h)
-      : hub(std::move(h)), ports(hub), sockets(hub), sweep(hub->io), tick(hub->io) {}
+      : hub(std::move(h)),
+        ports(hub),
+        sockets(hub),
+        signals(hub->io, SIGINT, SIGTERM),
+        sweep(hub->io),
+        tick(hub->io) {}
 
   void sweep_deadlines() {
     sweep.expires_after(std::chrono::milliseconds(500));
@@ -140,11 +145,11 @@ struct HttpServer::State {
     });
   }
 
-  void wait_for_signal(asio::signal_set& signals, const std::function<void(int)>& on_signal) {
-    signals.async_wait([this, &signals, &on_signal](error_code error, int) {
+  void wait_for_signal(const std::function<void(int)>& on_signal) {
+    signals.async_wait([this, &on_signal](error_code error, int) {
       if (error) return;
       on_signal(++signal_count);
-      wait_for_signal(signals, on_signal);
+      wait_for_signal(on_signal);
     });
   }
 
@@ -162,6 +167,8 @@ struct HttpServer::State {
   Listener<tcp> ports;
   Listener<unix_stream> sockets;
   std::string socket_path;
+  // From the start: a signal that comes before run() is not lost, and ends nothing by itself.
+  asio::signal_set signals;
   asio::steady_timer sweep, tick;
   const std::function<void()>* on_tick = nullptr;
   bool ticking = false;
@@ -215,14 +222,15 @@ int HttpServer::port() const { return state_->ports.port(); }
 
 void HttpServer::run(const std::function<void(int)>& on_signal,
                      const std::function<void()>& on_tick) {
-  asio::signal_set signals(state_->hub->io, SIGINT, SIGTERM);
   state_->on_tick = &on_tick;
-  state_->wait_for_signal(signals, on_signal);
+  state_->wait_for_signal(on_signal);
   state_->ports.accept();
   state_->sockets.accept();
   state_->sweep_deadlines();
   state_->hub->io.run();
   state_->on_tick = nullptr;
+  error_code ignored;
+  state_->signals.cancel(ignored);
 }
 
 void HttpServer::ticks(bool wanted) {
