@@ -58,6 +58,13 @@ void scale_rows(Context& context, const float* factor_T, MatrixView<float> x) {
   });
 }
 
+void scale(Context& context, float factor, MatrixView<float> x) {
+  for_rows(context, x.rows, x.cols, [&](std::int64_t t) {
+    float* row = x.row(t);
+    for (std::int64_t i = 0; i < x.cols; ++i) row[i] *= factor;
+  });
+}
+
 void clamp(Context& context, float limit, MatrixView<float> x) {
   for_rows(context, x.rows, x.cols, [&](std::int64_t t) {
     float* row = x.row(t);
@@ -114,10 +121,9 @@ void apply_sinks(Context& context, const float* sinks_H, const float* lse_TH, in
   });
 }
 
-void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float limit,
-                    MatrixView<float> h) {
+void clamped_swiglu_rows(MatrixView<const float> gate_up, float limit, MatrixView<float> h) {
   constexpr float kAlpha = 1.702f;
-  for_rows(context, h.rows, h.cols, [&](std::int64_t t) {
+  for (std::int64_t t = 0; t < h.rows; ++t) {
     const float* gate = gate_up.row(t);
     const float* up = gate + h.cols;
     float* to = h.row(t);
@@ -126,6 +132,13 @@ void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float lim
       const float u = std::min(std::max(up[i], -limit), limit);
       to[i] = (u + 1.0f) * (g * sigmoid(kAlpha * g));
     }
+  }
+}
+
+void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float limit,
+                    MatrixView<float> h) {
+  for_rows(context, h.rows, h.cols, [&](std::int64_t t) {
+    clamped_swiglu_rows(gate_up.rows_range(t, 1), limit, h.rows_range(t, 1));
   });
 }
 

@@ -21,6 +21,8 @@ void add_scaled_rows(Context& context, const float* factor_T, MatrixView<const f
                      MatrixView<float> y);
 // x[t] *= factor_T[t].
 void scale_rows(Context& context, const float* factor_T, MatrixView<float> x);
+// x *= factor.
+void scale(Context& context, float factor, MatrixView<float> x);
 // x = min(max(x, -limit), limit).
 void clamp(Context& context, float limit, MatrixView<float> x);
 // x_T[t] = 1 / (1 + exp(-x_T[t])).
@@ -46,5 +48,7 @@ void apply_sinks(Context& context, const float* sinks_H, const float* lse_TH, in
 //   g = min(gate, limit), u = clamp(up, -limit, limit), h = (u + 1) g sigmoid(1.702 g)
 void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float limit,
                     MatrixView<float> h);
+// The same on the calling thread.
+void clamped_swiglu_rows(MatrixView<const float> gate_up, float limit, MatrixView<float> h);
 
 }  // namespace conclave::ops
