@@ -399,7 +399,7 @@ def main():
     parser.add_argument("--running", type=int, default=16)
     parser.add_argument("--factor", type=float, default=10)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--serve", action="append", default=[], help="further argument of conclave serve, repeated")
+    parser.add_argument("--serve", action="append", default=[], help="further argument of conclave serve, repeated: --serve=--read-seconds --serve=2")
     args = parser.parse_args()
     process = subprocess.Popen(
         [args.conclave, "serve", args.model, "--port", "0", "--threads", str(args.threads), "--no-log-requests",

@@ -214,7 +214,9 @@ HttpResponse Service::malformed(int status, const std::string& reason) {
   ApiError error = bad_request(reason);
   error.status = status;
   HttpResponse response = error_response(error);
-  response.headers.emplace_back("X-Request-Id", id_of({}));
+  const std::string id = id_of({});
+  response.headers.emplace_back("X-Request-Id", id);
+  log(fmt::format("request={} malformed=true status={}", id, status));
   return response;
 }
 

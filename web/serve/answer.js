@@ -133,7 +133,8 @@ export class Answer {
     const most = Math.min(this.tokens.length, kMostChips);
     for (let i = this.chipNodes.length; i < most; i++) {
       const token = this.tokens[i];
-      const chip = el("span", { role: "option", tabindex: i === 0 ? "0" : "-1", "aria-selected": "false" }, shown(token.text));
+      const chip = el("span", { role: "option", tabindex: i === 0 ? "0" : "-1", "aria-selected": "false",
+        title: this.describe(i) }, shown(token.text));
       this.chipNodes.push(chip);
       this.chips.append(chip);
       if (token.text.includes("\n")) this.chips.append(el("br"));

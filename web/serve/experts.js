@@ -226,7 +226,7 @@ function setSource(value) {
 export function startExperts(status) {
   layers = status.model.routing_layers;
   if (layers.length === 0) {
-    $("experts").append(el("h2", {}, "Experts"), el("p", { class: "muted" }, "Every layer of this model is dense: each token goes through all of it, and there is nothing to choose."));
+    document.body.dataset.dense = "";
     return;
   }
   map = new HeatMap({ onHover: hover, onSelect: choose });
