@@ -145,6 +145,24 @@ def run_llama(args):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def measure_ik(args):
+    """A benchmark program of ik_llama.cpp, built elsewhere: the best of weights as they are in the file
+    and repacked while loading (-rtr)."""
+    rates = {}
+    for repack in (0, 1):
+        command = [args.ik, "-m", args.model, "-t", args.threads, "-r", 1, "-fa", 1, "-rtr", repack,
+                   "-ub", args.chunk, "-o", "json", "-p", ",".join(map(str, args.prompt)) or 0,
+                   "-n", args.generate if 0 in args.depth else 0]
+        for depth in args.depth:
+            command += ["-gp", f"{depth},{args.generate}"] if depth else []
+        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              check=True)
+        for row in json.loads(done.stdout):
+            name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
+            rates[name] = max(rates.get(name, 0), row["avg_ts"])
+    return {"rates": rates}
+
+
 def numbers(text):
     return [int(n) for n in text.split(",") if n]
 
@@ -155,6 +173,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--conclave", default="build/release/conclave")
     parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies")
+    parser.add_argument("--ik", help="llama-bench of an ik_llama.cpp, measured too")
     parser.add_argument("--prompt", type=numbers, default=[64, 512])
     parser.add_argument("--depth", type=numbers, default=[0])
     parser.add_argument("--batch", type=numbers, default=[], help="sequences that write side by side")
@@ -169,21 +188,33 @@ def main():
         return measure_llama(args)
     if args.peers == PEERS:
         install()
-    found = {"conclave": [], "llama.cpp": []}
+    found = {"conclave": [], "llama.cpp": []} | ({"ik_llama.cpp": []} if args.ik else {})
+    measure = {"conclave": measure_conclave, "llama.cpp": run_llama, "ik_llama.cpp": measure_ik}
     for turn in range(args.rounds):
-        found["conclave"].append(measure_conclave(args))
-        found["llama.cpp"].append(run_llama(args))
-        print(f"round {turn + 1} of {args.rounds}", file=sys.stderr)
+        for name, runs in found.items():
+            runs.append(measure[name](args))
+            print(f"round {turn + 1} of {args.rounds}, {name}: "
+                  + ", ".join(f"{test} {rate:.1f}" for test, rate in runs[-1]["rates"].items()),
+                  file=sys.stderr, flush=True)
     bandwidth = [r["limits"]["read_gbps"] for r in found["conclave"]]
     print(f"{args.model}, {args.threads} threads, median of {args.rounds} rounds; the machine read "
           f"{min(bandwidth):.1f} to {max(bandwidth):.1f} GB/s")
-    print(f"{'':18} {'conclave':>22} {'llama.cpp':>22}  ratio")
+    peers = [name for name in found if name != "conclave"]
+    print(f"{'':18} {'conclave':>22}" + "".join(f"{name:>22}  ratio" for name in peers))
     for test in found["llama.cpp"][0]["rates"]:
-        rates = {name: [r["rates"][test] for r in runs] for name, runs in found.items()}
-        middle = {name: statistics.median(values) for name, values in rates.items()}
-        cells = [f"{middle[n]:8.1f} [{min(v):.1f}, {max(v):.1f}]" for n, v in rates.items()]
-        print(f"{test:18} {cells[0]:>22} {cells[1]:>22}  {middle['conclave'] / middle['llama.cpp']:.2f}")
-    load = {name: statistics.median(r["load_seconds"] for r in runs) for name, runs in found.items()}
+        line, ours = f"{test:18}", 0
+        for name, runs in found.items():
+            rates = [r["rates"][test] for r in runs if test in r["rates"]]
+            if not rates:
+                line += f"{'-':>22}{'':7}"
+                continue
+            middle = statistics.median(rates)
+            ours = ours or middle
+            cell = f"{middle:8.1f} [{min(rates):.1f}, {max(rates):.1f}]"
+            line += f" {cell:>22}" if name == "conclave" else f"{cell:>22}  {ours / middle:5.2f}"
+        print(line)
+    load = {name: statistics.median(r["load_seconds"] for r in found[name])
+            for name in ("conclave", "llama.cpp")}
     print(f"{'load, seconds':18} {load['conclave']:>22.2f} {load['llama.cpp']:>22.2f}  "
           f"{load['llama.cpp'] / load['conclave']:.2f}")
 
