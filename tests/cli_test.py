@@ -83,6 +83,14 @@ class Cli(unittest.TestCase):
             self.assertIn("Example", done.out, verb)
             self.assertIn(verb, conclave("completion", "bash").out)
 
+    def test_a_path_that_is_no_model_is_named(self):
+        file = self.folder / "weights.gguf.part"
+        file.write_bytes(b"GGUF")
+        for verb in (("run", "-p", "a"), ("info",), ("convert", self.folder / "never.gguf")):
+            self.assert_refused(conclave(verb[0], file, *verb[1:]), ".gguf.part", "ends in .gguf")
+            self.assert_refused(conclave(verb[0], self.folder / "nowhere", *verb[1:]),
+                                "nowhere: no such file or directory")
+
     def test_an_unknown_option_names_the_one_that_was_meant(self):
         for words, *answers in (
                 (("bench", self.model, "--repetitions", 3), "'--repetitions'", "'--repeat'"),

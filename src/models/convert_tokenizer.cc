@@ -178,6 +178,21 @@ void set_token(io::GgufMetadata& metadata, const char* name, int id) {
   metadata.set(fmt::format("tokenizer.ggml.{}_token_id", name), static_cast<std::uint32_t>(id));
 }
 
+// GGUF has keys for two more tokens that end an answer than the usual one: of a turn, of a message.
+std::string set_ends(const std::string& in, const nn::TransformerConfig& config,
+                     io::GgufMetadata& metadata) {
+  std::vector<std::int32_t> ends = end_ids(in, config);
+  std::erase_if(ends, [&](std::int32_t id) {
+    return id == config.eos_id || id < 0 || id >= config.vocab_size;
+  });
+  const char* const names[] = {"eot", "eom"};
+  for (std::size_t i = 0; i < ends.size() && i < std::size(names); ++i) {
+    set_token(metadata, names[i], ends[i]);
+  }
+  if (ends.size() <= std::size(names)) return "";
+  return fmt::format("{} tokens end an answer; a GGUF file names three of them", ends.size() + 1);
+}
+
 // A chat template is a string, or a list of named ones of which "default" is the usual.
 std::string chat_template(const fs::path& directory, const json& config) {
   if (const fs::path file = directory / "chat_template.jinja"; fs::exists(file)) {
@@ -257,6 +272,8 @@ std::string add_tokenizer_keys(const std::string& in, const nn::TransformerConfi
   } else {
     warning = add_other_tokenizer(directory, config, metadata);
   }
+  const std::string ends = set_ends(in, config, metadata);
+  if (warning.empty()) warning = ends;
   json settings = json::object();
   if (const fs::path path = directory / "tokenizer_config.json"; fs::exists(path)) {
     settings = io::read_json_file(path.string());
@@ -333,6 +350,10 @@ std::string copy_tokenizer_files(const std::string& in, const nn::TransformerCon
     name("pad_token", config.pad_id);
   }
   std::string warning = write_vocabulary(metadata, to, settings);
+  if (const std::vector<std::int32_t> ends = end_ids(in, config); ends.size() > 1) {
+    const json generation = {{"eos_token_id", ends}};
+    sys::write_file_atomically((to / "generation_config.json").string(), generation.dump(2) + "\n");
+  }
   if (metadata.has("tokenizer.chat_template")) {
     settings["chat_template"] = metadata.string("tokenizer.chat_template");
   }

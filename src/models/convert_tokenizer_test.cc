@@ -80,6 +80,31 @@ TEST_F(ConvertTokenizer, SaysWhatItCannotWrite) {
   EXPECT_EQ(copy(), "");
 }
 
+TEST_F(ConvertTokenizer, TokensThatEndAnAnswer) {
+  config_.vocab_size = 258;
+  const std::string generation = folder_ + "/generation_config.json";
+  EXPECT_EQ(copy(), "");
+  EXPECT_FALSE(std::filesystem::exists(generation));  // config.json says it
+  metadata_.set("tokenizer.ggml.eot_token_id", std::uint32_t{256});
+  EXPECT_EQ(copy(), "");
+  EXPECT_EQ(io::read_json_file(generation).at("eos_token_id"), nlohmann::json({256, 257}));
+  const auto keys_of = [&](const char* ends, std::string& warning) {
+    sys::write_file_atomically(generation, fmt::format(R"({{"eos_token_id": {}}})", ends));
+    sys::write_file_atomically(folder_ + "/config.json", "{}");
+    io::GgufMetadata keys;
+    warning = add_tokenizer_keys(folder_, config_, keys);
+    return keys;
+  };
+  std::string warning;
+  const io::GgufMetadata two = keys_of("[257, 5, 9999]", warning);
+  EXPECT_EQ(warning, "");
+  EXPECT_EQ(two.integer("tokenizer.ggml.eot_token_id", 0, 999), 5);
+  EXPECT_FALSE(two.has("tokenizer.ggml.eom_token_id"));
+  const io::GgufMetadata four = keys_of("[257, 5, 6, 7]", warning);
+  EXPECT_NE(warning.find("4 tokens end"), std::string::npos) << warning;
+  EXPECT_EQ(four.integer("tokenizer.ggml.eom_token_id", 0, 999), 6);
+}
+
 // A directory with a SentencePiece model, to GGUF keys and back to a directory.
 TEST_F(ConvertTokenizer, SentencePieceModelsBothWays) {
   const std::vector<std::string> texts = {"",

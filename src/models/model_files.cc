@@ -69,6 +69,14 @@ bool is_gguf(const std::string& path) { return path.ends_with(".gguf"); }
 
 nn::TransformerConfig read_config(const std::string& path) {
   if (is_gguf(path)) return config_from_gguf(io::GgufSource(path));
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) {
+    fail(ErrorKind::kNotFound, "{}: no such file or directory", path);
+  }
+  if (!std::filesystem::is_directory(path, ignored)) {
+    fail(ErrorKind::kInvalidArgument,
+         "{}: expected the directory of a model, or a GGUF file, whose name ends in .gguf", path);
+  }
   const std::string file = (std::filesystem::path(path) / "config.json").string();
   const nlohmann::json json = io::read_json_file(file);
   const io::JsonView view(json, file);

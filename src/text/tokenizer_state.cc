@@ -2,10 +2,30 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace conclave::text::detail {
+namespace {
+
+// What comes around a text is named by ids, which need not exist.
+void check_ids(const PostProcessor& post_processor, std::int32_t id_limit) {
+  for (const auto& parts : post_processor.templates) {
+    for (const PostProcessor::Part& part : parts) {
+      for (const std::int32_t id : part.ids) {
+        if (id < id_limit) continue;
+        fail(ErrorKind::kBadFile,
+             "key 'post_processor': adds a token with id {}, but all ids are below {}", id,
+             id_limit);
+      }
+    }
+  }
+}
+
+}  // namespace
 
 void TokenizerState::finish() {
   id_limit = std::max(model->vocabulary().id_limit(), added.id_limit());
+  check_ids(post_processor, id_limit);
   byte_offsets.reserve(static_cast<std::size_t>(id_limit) + 1);
   byte_offsets.push_back(0);
   control.assign(static_cast<std::size_t>(id_limit), false);

@@ -200,5 +200,23 @@ TEST(Tokenizer, RefusesTextsTooLongForItsOffsets) {
   EXPECT_THROW(tokenizer.encode(huge), Error);
 }
 
+// Found by the fuzz program: an id of a template that no token has came out of encode().
+TEST(Tokenizer, TokensAroundTextExist) {
+  test::Json file = test::byte_level_file();
+  const auto with_id = [&](int id) {
+    file["post_processor"] = test::Json::parse(fmt::format(
+        R"({{"type": "TemplateProcessing",
+             "single": [{{"SpecialToken": {{"id": "x", "type_id": 0}}}},
+                        {{"Sequence": {{"id": "A", "type_id": 0}}}}],
+             "special_tokens": {{"x": {{"id": "x", "ids": [{}], "tokens": ["x"]}}}}}})",
+        id));
+    return test::load_json(file);
+  };
+  EXPECT_EQ(with_id(255).encode("a"), (test::Ids{255, 'a'}));
+  EXPECT_THROW(with_id(256), Error);
+  file["added_tokens"] = {test::added_token(256, "<s>", true)};
+  EXPECT_EQ(with_id(256).encode("a"), (test::Ids{256, 'a'}));
+}
+
 }  // namespace
 }  // namespace conclave::text
