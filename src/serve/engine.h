@@ -9,7 +9,9 @@
 // thresholds, Choudhury and Hahne 1998).
 //
 // Every sequence has a KV cache of its own for its prompt and longest answer. It is admitted only
-// when that fits the budget, so nothing that runs is ever taken back.
+// when that fits the budget, so nothing that runs is ever taken back. What the budget has left
+// keeps the caches of sequences that ended (prefix_cache.h): a prompt that begins as one of them,
+// or as a prompt that is being read, copies that part instead of computing it.
 #pragma once
 
 #include <atomic>
@@ -29,6 +31,7 @@
 #include "moe/statistics.h"
 #include "nn/transformer.h"
 #include "serve/fair_queue.h"
+#include "serve/prefix_cache.h"
 #include "serve/routing_history.h"
 
 namespace conclave::serve {
@@ -107,6 +110,8 @@ enum class Admission : std::uint8_t {
 // Counts since the start, and what is there now.
 struct EngineStatus {
   std::int64_t queued = 0, queued_tokens = 0, running = 0, kv_bytes = 0;
+  std::int64_t kept_bytes = 0;     // of sequences that ended
+  std::int64_t reused_tokens = 0;  // of prompts, copied instead of computed
   std::int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, finished = 0, cancelled = 0;
   double step_seconds = 0, routing_seconds = 0;  // in steps; of them counting routing
   // First-token times below kFirstTokenBounds[i] seconds, and all of them.
@@ -162,6 +167,8 @@ class Engine {
   void remove_ended();
   void step();
   void build_batch(nn::Batch& batch);
+  void keep_ended(Sequence& sequence);
+  bool reuse(Sequence& sequence);
   void record_routing(int layer, const moe::RoutingDecision& decision);
   void sample_rows();
   void advance(Row& row);
@@ -194,6 +201,7 @@ class Engine {
   nn::Activations activations_;
   FloatMatrix hidden_, logits_;
   std::int64_t kv_bytes_ = 0;
+  PrefixCache prefixes_;
   std::thread thread_;
 };
 

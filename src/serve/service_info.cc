@@ -30,6 +30,11 @@ std::string engine_metrics(const EngineStatus& s) {
   value("conclave_sequences_running", "gauge", "Sequences that are computed together.", s.running);
   value("conclave_queued_prompt_tokens", "gauge", "Prompt tokens that wait.", s.queued_tokens);
   value("conclave_kv_cache_bytes", "gauge", "Keys and values of running sequences.", s.kv_bytes);
+  value("conclave_kept_kv_cache_bytes", "gauge",
+        "Keys and values of sequences that ended, kept for prompts that begin alike.",
+        s.kept_bytes);
+  value("conclave_reused_prompt_tokens_total", "counter",
+        "Prompt tokens whose keys and values were copied.", s.reused_tokens);
   value("conclave_prompt_tokens_total", "counter", "Prompt tokens computed.", s.prompt_tokens);
   value("conclave_generated_tokens_total", "counter", "Tokens generated.", s.generated_tokens);
   value("conclave_steps_total", "counter", "Forward passes.", s.steps);
