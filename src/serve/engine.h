@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "infer/grammar/compile.h"
 #include "infer/sampler.h"
 #include "models/model_files.h"
 #include "moe/statistics.h"
@@ -77,9 +78,10 @@ struct SequenceRequest {
   infer::SamplingOptions sampling;
   std::int64_t max_tokens = 16;
   std::vector<std::string> stop;
-  bool ignore_eos = false;
-  int logprobs = -1;     // of this many best tokens beside each; -1: none
-  bool routing = false;  // fill Event::routing
+  bool ignore_eos = false;                   // not with a constraint
+  infer::grammar::ConstraintPtr constraint;  // what the answer is held to, or null
+  int logprobs = -1;                         // of this many best tokens beside each; -1: none
+  bool routing = false;                      // fill Event::routing
   Clock::time_point deadline = Clock::time_point::max();
   CancelFlag cancelled;  // may be null
   EventCallback on_event;

@@ -37,7 +37,7 @@ void Engine::advance(Row& row) {
     ++status_.generated_tokens;
   }
   s.request.on_event(std::move(event));
-  if (s.filter.stopped()) {
+  if (s.filter.stopped() || (s.constraint && s.constraint->must_end())) {
     finish(s, EndReason::kStop);
   } else if (s.generated() >= s.request.max_tokens) {
     finish(s, EndReason::kLength);

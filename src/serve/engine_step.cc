@@ -202,12 +202,15 @@ void Engine::sample_rows() {
   model_.transformer->logits(context_, hidden, logits);
   context_.pool.parallel_tasks(n, [&](std::int64_t task) {
     Row& row = rows_[static_cast<std::size_t>(task)];
-    const Sequence& s = *row.sequence;
+    Sequence& s = *row.sequence;
     const std::span<const float> values(logits.data + task * logits.stride,
                                         static_cast<std::size_t>(vocab));
     try {
+      const auto mask = s.constraint ? s.constraint->mask() : nullptr;
       row.id = infer::sample(values, s.request.sampling, s.tokens,
-                             static_cast<std::uint64_t>(s.generated()));
+                             static_cast<std::uint64_t>(s.generated()), mask.get());
+      const bool ends = mask && s.request.constraint->tokens().is_end(row.id);
+      if (s.constraint && !ends) s.constraint->accept(row.id);
       if (s.request.logprobs >= 0) {
         row.logprobs = infer::log_probabilities(values, row.id, s.request.logprobs);
       }

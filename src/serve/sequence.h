@@ -12,7 +12,9 @@ struct Engine::Sequence {
       : request(std::move(r)),
         tokens(request.prompt),
         decoder(tokenizer, /*skip_special=*/true),
-        filter(request.stop) {}
+        filter(request.stop) {
+    if (request.constraint) constraint.emplace(request.constraint);
+  }
 
   std::int64_t size() const { return static_cast<std::int64_t>(tokens.size()); }
   // Tokens whose keys and values are not in the cache yet: 1 while decoding.
@@ -35,6 +37,7 @@ struct Engine::Sequence {
   std::int64_t computed = 0;
   text::StreamDecoder decoder;
   infer::StopFilter filter;
+  std::optional<infer::grammar::ConstraintState> constraint;
   TokenRouting routing;
   Clock::time_point submitted = Clock::now();
   bool ended = false;
