@@ -82,11 +82,6 @@ nn::TransformerConfig shape(const std::string& name, int layers) {
   return c;
 }
 
-class NoNames final : public models::StoredNames {
- public:
-  bool has(const std::string&) const override { return false; }
-};
-
 // Encoded rows to take from, enough that no two matrices are alike.
 const std::vector<std::byte>& pool(QuantType type, std::int64_t cols) {
   constexpr std::int64_t kRows = 509;  // prime: tensors begin at other rows
@@ -107,7 +102,7 @@ const std::vector<std::byte>& pool(QuantType type, std::int64_t cols) {
 void add_tensors(const nn::TransformerConfig& c, QuantType type,
                  std::vector<io::GgufTensorToWrite>& tensors) {
   const nn::Transformer transformer(c);
-  const NoNames none;
+  const models::NoNames none;
   std::map<std::string, bool> seen;
   for (const ParamSpec& spec : transformer.specs()) {
     const models::TensorPlace place = models::gguf_place(spec, c, none);

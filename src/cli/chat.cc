@@ -312,16 +312,7 @@ void add_chat(CLI::App& app) {
   command->add_option("-n,--max-tokens", o->generate.max_tokens, "longest answer, in tokens")
       ->check(CLI::Range(std::int64_t{1}, (std::int64_t{1} << 31) - 1))
       ->capture_default_str();
-  command->add_option("--temperature", s.temperature, "0 always takes the most probable token")
-      ->capture_default_str();
-  command->add_option("--top-k", s.top_k, "choose among the k best, 0: all")->capture_default_str();
-  command->add_option("--top-p", s.top_p, "choose among the best that have this mass")
-      ->capture_default_str();
-  command->add_option("--min-p", s.min_p, "drop tokens below this share of the best")
-      ->capture_default_str();
-  command->add_option("--repeat-penalty", s.repeat_penalty, "above 1 avoids repetition")
-      ->capture_default_str();
-  command->add_option("--seed", s.seed, "of the random choices")->capture_default_str();
+  add_sampling_options(*command, s);
   command->add_option("--kwarg", o->variables, "KEY=JSON for the template, repeated");
   command->add_flag("--stats", o->show_stats, "print speed after each answer");
   o->machine.add_to(*command);

@@ -69,7 +69,8 @@ json describe(const Options& o) {
   const std::int64_t context =
       std::min(c.max_positions, o.context > 0 ? o.context : std::int64_t{4096});
   const auto cache_bytes = [&](std::int64_t tokens) {
-    return nn::KvCache::bytes(c.n_layers, c.cache_heads(), c.cache_dim(), tokens);
+    return nn::KvCache::bytes(c.n_layers, c.cache_heads(), c.cache_dim(), tokens,
+                              nn::cache_type(models::natural_compute(weights.stored_type())));
   };
   json layers = json::array();
   for (const moe::LayerConfig& ffn : c.ffn_L) layers.push_back(layer_json(ffn));

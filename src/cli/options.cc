@@ -28,6 +28,21 @@ DType MachineOptions::compute(const std::string& model_directory) const {
   return models::natural_compute(weights.stored_type());
 }
 
+void add_sampling_options(CLI::App& command, infer::SamplingOptions& sampling) {
+  command
+      .add_option("--temperature", sampling.temperature, "0 always takes the most probable token")
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "choose among the k best, 0: all")
+      ->capture_default_str();
+  command.add_option("--top-p", sampling.top_p, "choose among the best that have this mass")
+      ->capture_default_str();
+  command.add_option("--min-p", sampling.min_p, "drop tokens below this share of the best")
+      ->capture_default_str();
+  command.add_option("--repeat-penalty", sampling.repeat_penalty, "above 1 avoids repetition")
+      ->capture_default_str();
+  command.add_option("--seed", sampling.seed, "of the random choices")->capture_default_str();
+}
+
 LabelledPath parse_labelled_path(const std::string& text) {
   const auto equals = text.find('=');
   if (equals == std::string::npos) return {std::filesystem::path(text).filename().string(), text};

@@ -123,16 +123,8 @@ void add_run(CLI::App& app) {
   command->add_option("-n,--max-tokens", o->generate.max_tokens, "longest answer, in tokens")
       ->check(CLI::Range(std::int64_t{0}, (std::int64_t{1} << 31) - 1))
       ->capture_default_str();
-  command->add_option("--temperature", s.temperature, "0 always takes the most probable token")
-      ->capture_default_str();
-  command->add_option("--top-k", s.top_k, "choose among the k best, 0: all")->capture_default_str();
-  command->add_option("--top-p", s.top_p, "choose among the best that have this mass")
-      ->capture_default_str();
-  command->add_option("--min-p", s.min_p, "drop tokens below this share of the best")
-      ->capture_default_str();
+  add_sampling_options(*command, s);
   command->add_option("--typical-p", s.typical_p, "keep the most typical tokens of this mass")
-      ->capture_default_str();
-  command->add_option("--repeat-penalty", s.repeat_penalty, "above 1 avoids repetition")
       ->capture_default_str();
   command->add_option("--presence-penalty", s.presence_penalty, "subtracted from seen tokens");
   command->add_option("--frequency-penalty", s.frequency_penalty, "subtracted each time seen");
@@ -141,7 +133,6 @@ void add_run(CLI::App& app) {
       ->add_option("--logprobs", o->generate.logprobs,
                    "with --json: log-probabilities of each token and of this many best ones")
       ->check(CLI::Range(0, 1000));
-  command->add_option("--seed", s.seed, "of the random choices")->capture_default_str();
   command->add_option("--stop", o->generate.stop,
                       "text that ends the answer, taken as it is, repeated");
   command->add_flag("--ignore-eos", o->generate.ignore_eos, "do not stop at the end-of-text token");

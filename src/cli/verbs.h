@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "infer/sampler.h"
 
 namespace conclave::cli {
 
@@ -45,6 +46,9 @@ struct MachineOptions {
   // "auto" is what the model's files hold: f32 for f32 weights, else bf16.
   DType compute(const std::string& model_directory) const;
 };
+
+// --temperature, --top-k, --top-p, --min-p, --repeat-penalty and --seed.
+void add_sampling_options(CLI::App& command, infer::SamplingOptions& sampling);
 
 // "LABEL=FILE", repeated or listed; a bare FILE is labelled with its name.
 struct LabelledPath {

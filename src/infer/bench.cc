@@ -116,8 +116,7 @@ class Bench {
     operations_ += 2 * rows * static_cast<double>(always.count);
     for (const nn::SequenceChunk& chunk : batch.chunks) {
       const std::int64_t seen = chunk.first_position + chunk.row_count;
-      bytes_ += static_cast<double>(
-          nn::KvCache::bytes(config.n_layers, config.cache_heads(), config.cache_dim(), seen));
+      bytes_ += static_cast<double>(transformer_.cache_bytes(seen));
     }
   }
 

@@ -20,6 +20,12 @@ class StoredNames {
   virtual bool has(const std::string& name) const = 0;
 };
 
+// Of no file: for the form that the architecture itself writes.
+class NoNames final : public StoredNames {
+ public:
+  bool has(const std::string&) const override { return false; }
+};
+
 struct GgufForm;  // models/gguf_form.h
 
 struct Architecture {

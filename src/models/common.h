@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "io/json.h"
+#include "models/architecture.h"
 #include "nn/config.h"
 #include "tensor/parameters.h"
 
@@ -105,6 +106,9 @@ std::string ffn_tensor_name(const ParamId& id, const nn::TransformerConfig& conf
 // common_tensor_name, then ffn_tensor_name.
 std::string decoder_tensor_name(const ParamId& id, const nn::TransformerConfig& config,
                                 const FfnNames& names = {});
+// Every weight whole, under its decoder_tensor_name: an Architecture::place.
+TensorPlace place_decoder(const ParamSpec& spec, const nn::TransformerConfig& config,
+                          const StoredNames& names);
 // Whether the tensor is of a layer from n_layers on: layers that predict further tokens.
 bool beyond_last_layer(const std::string& name, const nn::TransformerConfig& config);
 

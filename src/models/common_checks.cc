@@ -222,6 +222,11 @@ std::string decoder_tensor_name(const ParamId& id, const nn::TransformerConfig& 
   return common.empty() ? ffn_tensor_name(id, config, names) : common;
 }
 
+TensorPlace place_decoder(const ParamSpec& spec, const nn::TransformerConfig& config,
+                          const StoredNames&) {
+  return TensorPlace::whole(decoder_tensor_name(spec.id, config), spec);
+}
+
 bool beyond_last_layer(const std::string& name, const nn::TransformerConfig& config) {
   constexpr std::string_view kPrefix = "model.layers.";
   if (!name.starts_with(kPrefix)) return false;

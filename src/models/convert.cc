@@ -18,11 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class NoNames final : public StoredNames {
- public:
-  bool has(const std::string&) const override { return false; }
-};
-
 // Which entry of the policy decides; null: always F32.
 const std::optional<QuantType>* policy_of(const TypePolicy& types, const ParamSpec& spec) {
   if (spec.shape.rank() < 2) return nullptr;

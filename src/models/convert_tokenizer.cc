@@ -130,8 +130,7 @@ bool collect_patterns(const json& node, std::vector<std::string>& patterns) {
   }
   if (type != "ByteLevel") return false;
   if (node.value("use_regex", true)) {
-    patterns.emplace_back(
-        R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)");
+    patterns.emplace_back(text::word_patterns("gpt-2")->patterns.front());
   }
   return true;
 }

@@ -153,14 +153,15 @@ const GgufForm kGguf = {.arch = "dbrx", .fused_qkv = true, .name = [](Role role)
 
 }  // namespace
 
-const Architecture kDbrx = {"dbrx",
-                            "DbrxForCausalLM",
-                            "DBRX: softmax top-k by a p-norm, LayerNorm, clamped projections",
-                            parse,
-                            write,
-                            can_express,
-                            place,
-                            nullptr,
-                            &kGguf};
+const Architecture kDbrx = {
+    .model_type = "dbrx",
+    .class_name = "DbrxForCausalLM",
+    .description = "DBRX: softmax top-k by a p-norm, LayerNorm, clamped projections",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -50,6 +50,37 @@ std::string latent_name(Role role) {
 
 }  // namespace
 
+void refuse_unknown_deepseek_keys(const io::JsonView& config, std::string_view own_key) {
+  const std::string_view keys[] = {own_key,
+                                   "intermediate_size",
+                                   "moe_intermediate_size",
+                                   "n_routed_experts",
+                                   "n_shared_experts",
+                                   "num_experts_per_tok",
+                                   "routed_scaling_factor",
+                                   "topk_method",
+                                   "scoring_func",
+                                   "n_group",
+                                   "topk_group",
+                                   "norm_topk_prob",
+                                   "first_k_dense_replace",
+                                   "moe_layer_freq",
+                                   "kv_lora_rank",
+                                   "q_lora_rank",
+                                   "qk_nope_head_dim",
+                                   "qk_rope_head_dim",
+                                   "v_head_dim",
+                                   "qk_head_dim",
+                                   "aux_loss_alpha",
+                                   "seq_aux",
+                                   "ep_size",
+                                   "num_nextn_predict_layers",
+                                   "output_router_logits",
+                                   "router_aux_loss_coef",
+                                   "quantization_config"};
+  refuse_unknown_keys(config, keys);
+}
+
 nn::TransformerConfig parse_latent(const io::JsonView& config, std::int64_t q_rank_if_absent,
                                    bool pairs) {
   nn::TransformerConfig c = parse_common(config, {.attention_bias = true, .out_bias = true});

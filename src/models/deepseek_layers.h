@@ -8,6 +8,8 @@
 
 namespace conclave::models {
 
+// refuse_unknown_keys of both and of the one key that only one of them has.
+void refuse_unknown_deepseek_keys(const io::JsonView& config, std::string_view own_key);
 // parse_common and the ranks and widths of latent attention. Files store a head's query as
 // [other | rotary]; `pairs`: the rotary elements as neighbouring pairs.
 nn::TransformerConfig parse_latent(const io::JsonView& config, std::int64_t q_rank_if_absent,

@@ -11,36 +11,8 @@
 namespace conclave::models {
 namespace {
 
-constexpr std::string_view kKeys[] = {"intermediate_size",
-                                      "moe_intermediate_size",
-                                      "n_routed_experts",
-                                      "n_shared_experts",
-                                      "num_experts_per_tok",
-                                      "routed_scaling_factor",
-                                      "topk_method",
-                                      "scoring_func",
-                                      "n_group",
-                                      "topk_group",
-                                      "norm_topk_prob",
-                                      "first_k_dense_replace",
-                                      "moe_layer_freq",
-                                      "kv_lora_rank",
-                                      "q_lora_rank",
-                                      "qk_nope_head_dim",
-                                      "qk_rope_head_dim",
-                                      "v_head_dim",
-                                      "qk_head_dim",
-                                      "mlp_bias",
-                                      "aux_loss_alpha",
-                                      "seq_aux",
-                                      "ep_size",
-                                      "num_nextn_predict_layers",
-                                      "output_router_logits",
-                                      "router_aux_loss_coef",
-                                      "quantization_config"};
-
 nn::TransformerConfig parse(const io::JsonView& config) {
-  refuse_unknown_keys(config, kKeys);
+  refuse_unknown_deepseek_keys(config, "mlp_bias");
   require_boolean(config, "mlp_bias", false);
   require_number(config, "moe_layer_freq", 1);
   require_string(config, "scoring_func", "softmax");
@@ -77,25 +49,22 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
 const GgufForm kGguf = {.arch = "deepseek2",
                         .pairs = true,
                         .accepts = [](const GgufKeys& keys) { return !has_sigmoid_gating(keys); },
-                        .router =
-                            [] {
-                              moe::RouterConfig router = moe::default_router_config("softmax_topk");
-                              router.renormalize = false;
-                              return router;
-                            },
+                        .router = gguf_plain_softmax,
                         .read = read_latent_gguf,
                         .write = write_latent_gguf};
 
 }  // namespace
 
-const Architecture kDeepseekV2 = {"deepseek_v2",
-                                  "DeepseekV2ForCausalLM",
-                                  "DeepSeek-V2: latent attention, softmax top-k within groups",
-                                  parse,
-                                  write,
-                                  can_express,
-                                  place_latent,
-                                  beyond_last_layer,
-                                  &kGguf};
+const Architecture kDeepseekV2 = {
+    .model_type = "deepseek_v2",
+    .class_name = "DeepseekV2ForCausalLM",
+    .description = "DeepSeek-V2: latent attention, softmax top-k within groups",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_latent,
+    .ignores = beyond_last_layer,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

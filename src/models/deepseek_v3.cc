@@ -13,34 +13,6 @@
 namespace conclave::models {
 namespace {
 
-constexpr std::string_view kKeys[] = {"intermediate_size",
-                                      "moe_intermediate_size",
-                                      "n_routed_experts",
-                                      "n_shared_experts",
-                                      "num_experts_per_tok",
-                                      "routed_scaling_factor",
-                                      "topk_method",
-                                      "scoring_func",
-                                      "n_group",
-                                      "topk_group",
-                                      "norm_topk_prob",
-                                      "first_k_dense_replace",
-                                      "moe_layer_freq",
-                                      "kv_lora_rank",
-                                      "q_lora_rank",
-                                      "qk_nope_head_dim",
-                                      "qk_rope_head_dim",
-                                      "v_head_dim",
-                                      "qk_head_dim",
-                                      "rope_interleave",
-                                      "aux_loss_alpha",
-                                      "seq_aux",
-                                      "ep_size",
-                                      "num_nextn_predict_layers",
-                                      "output_router_logits",
-                                      "router_aux_loss_coef",
-                                      "quantization_config"};
-
 // "rope_scaling" under either of its names.
 const char* scaling_key(const io::JsonView& config) {
   return config.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
@@ -58,7 +30,7 @@ void parse_score_scale(const io::JsonView& config, nn::TransformerConfig& c) {
 }
 
 nn::TransformerConfig parse(const io::JsonView& config) {
-  refuse_unknown_keys(config, kKeys);
+  refuse_unknown_deepseek_keys(config, "rope_interleave");
   require_number(config, "moe_layer_freq", 1);
   require_string(config, "scoring_func", "sigmoid");
   require_string(config, "topk_method", "noaux_tc");
@@ -99,35 +71,34 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
 const GgufForm kGguf = {.arch = "deepseek2",
                         .pairs = true,
                         .accepts = has_sigmoid_gating,
-                        .router =
-                            [] {
-                              moe::RouterConfig r = moe::default_router_config("sigmoid_bias");
-                              r.group_fill_zero = true;
-                              return r;
-                            },
+                        .router = gguf_grouped_sigmoid,
                         .read = read_latent_gguf,
                         .write = write_latent_gguf};
 
 }  // namespace
 
-const Architecture kDeepseekV3 = {"deepseek_v3",
-                                  "DeepseekV3ForCausalLM",
-                                  "DeepSeek-V3: latent attention, sigmoid top-k with a bias",
-                                  parse,
-                                  write,
-                                  can_express,
-                                  place_latent,
-                                  beyond_last_layer,
-                                  &kGguf};
+const Architecture kDeepseekV3 = {
+    .model_type = "deepseek_v3",
+    .class_name = "DeepseekV3ForCausalLM",
+    .description = "DeepSeek-V3: latent attention, sigmoid top-k with a bias",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_latent,
+    .ignores = beyond_last_layer,
+    .gguf = &kGguf,
+};
 
-const Architecture kKimiK2 = {"kimi_k2",
-                              "DeepseekV3ForCausalLM",
-                              "Kimi-K2: the DeepSeek-V3 decoder with more experts",
-                              parse,
-                              write,
-                              can_express,
-                              place_latent,
-                              beyond_last_layer,
-                              &kGguf};
+const Architecture kKimiK2 = {
+    .model_type = "kimi_k2",
+    .class_name = "DeepseekV3ForCausalLM",
+    .description = "Kimi-K2: the DeepSeek-V3 decoder with more experts",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_latent,
+    .ignores = beyond_last_layer,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

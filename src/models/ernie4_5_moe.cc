@@ -125,14 +125,16 @@ const GgufForm kGguf = {.arch = "ernie4_5-moe",
 
 }  // namespace
 
-const Architecture kErnie45Moe = {"ernie4_5_moe",
-                                  "Ernie4_5_MoeForCausalLM",
-                                  "ERNIE 4.5 MoE: softmax top-k selected with a bias",
-                                  parse,
-                                  write,
-                                  can_express,
-                                  place,
-                                  ignores,
-                                  &kGguf};
+const Architecture kErnie45Moe = {
+    .model_type = "ernie4_5_moe",
+    .class_name = "Ernie4_5_MoeForCausalLM",
+    .description = "ERNIE 4.5 MoE: softmax top-k selected with a bias",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+    .ignores = ignores,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -82,6 +82,11 @@ std::vector<GgufConstant> gguf_constants(const nn::TransformerConfig& config);
 // Every other layer, beginning with the first: windows where the file does not list them.
 void alternate_windows(nn::TransformerConfig& config);
 
+// Routers that several forms mean: softmax top-k without renormalising, and sigmoid with a bias
+// where groups that are not chosen score 0.
+moe::RouterConfig gguf_plain_softmax();
+moe::RouterConfig gguf_grouped_sigmoid();
+
 // A file's tensors as rows.
 class GgufRows final : public StoredRows {
  public:

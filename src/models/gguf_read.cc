@@ -226,6 +226,18 @@ void read_own_keys(const GgufKeys& keys, nn::TransformerConfig& c) {
 
 }  // namespace
 
+moe::RouterConfig gguf_plain_softmax() {
+  moe::RouterConfig router = moe::default_router_config("softmax_topk");
+  router.renormalize = false;
+  return router;
+}
+
+moe::RouterConfig gguf_grouped_sigmoid() {
+  moe::RouterConfig router = moe::default_router_config("sigmoid_bias");
+  router.group_fill_zero = true;
+  return router;
+}
+
 void alternate_windows(nn::TransformerConfig& c) {
   for (std::size_t layer = 1; layer < c.attention_L.size(); layer += 2) {
     c.attention_L[layer].window = 0;

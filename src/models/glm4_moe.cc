@@ -50,31 +50,24 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
-TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const StoredNames&) {
-  return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
-}
-
 const GgufForm kGguf = {.arch = "glm4moe",
                         .name = [](Role role) -> const char* {
                           return role == Role::kFfnNorm ? "post_attention_norm.weight" : nullptr;
                         },
-                        .router =
-                            [] {
-                              moe::RouterConfig router = moe::default_router_config("sigmoid_bias");
-                              router.group_fill_zero = true;
-                              return router;
-                            }};
+                        .router = gguf_grouped_sigmoid};
 
 }  // namespace
 
-const Architecture kGlm4Moe = {"glm4_moe",
-                               "Glm4MoeForCausalLM",
-                               "GLM-4.5: sigmoid top-k with a bias, partly rotary heads",
-                               parse,
-                               write,
-                               can_express,
-                               place,
-                               beyond_last_layer,
-                               &kGguf};
+const Architecture kGlm4Moe = {
+    .model_type = "glm4_moe",
+    .class_name = "Glm4MoeForCausalLM",
+    .description = "GLM-4.5: sigmoid top-k with a bias, partly rotary heads",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_decoder,
+    .ignores = beyond_last_layer,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

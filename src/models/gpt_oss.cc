@@ -124,14 +124,15 @@ const GgufForm kGguf = {.arch = "gpt-oss",
 
 }  // namespace
 
-const Architecture kGptOss = {"gpt_oss",
-                              "GptOssForCausalLM",
-                              "gpt-oss: attention sinks, alternating windows, clamped SwiGLU",
-                              parse,
-                              write,
-                              can_express,
-                              place,
-                              nullptr,
-                              &kGguf};
+const Architecture kGptOss = {
+    .model_type = "gpt_oss",
+    .class_name = "GptOssForCausalLM",
+    .description = "gpt-oss: attention sinks, alternating windows, clamped SwiGLU",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -34,14 +34,14 @@ const GgufForm kGguf = {.arch = "granitemoe", .pairs = true, .accepts = [](const
 }  // namespace
 
 const Architecture kGraniteMoe = {
-    "granitemoe",
-    "GraniteMoeForCausalLM",
-    "Granite-MoE: softmax top-k, scaled embeddings, residuals and logits",
-    parse,
-    write,
-    can_express,
-    place_granite,
-    nullptr,
-    &kGguf};
+    .model_type = "granitemoe",
+    .class_name = "GraniteMoeForCausalLM",
+    .description = "Granite-MoE: softmax top-k, scaled embeddings, residuals and logits",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_granite,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

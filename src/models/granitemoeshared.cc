@@ -33,14 +33,15 @@ const GgufForm kGguf = {.arch = "granitemoe", .pairs = true};
 
 }  // namespace
 
-const Architecture kGraniteMoeShared = {"granitemoeshared",
-                                        "GraniteMoeSharedForCausalLM",
-                                        "Granite-MoE with a shared expert beside the routed ones",
-                                        parse,
-                                        write,
-                                        can_express,
-                                        place_granite,
-                                        nullptr,
-                                        &kGguf};
+const Architecture kGraniteMoeShared = {
+    .model_type = "granitemoeshared",
+    .class_name = "GraniteMoeSharedForCausalLM",
+    .description = "Granite-MoE with a shared expert beside the routed ones",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_granite,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

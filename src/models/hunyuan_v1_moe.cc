@@ -172,14 +172,15 @@ const GgufForm kGguf = {
 
 }  // namespace
 
-const Architecture kHunyuanV1Moe = {"hunyuan_v1_moe",
-                                    "HunYuanMoEV1ForCausalLM",
-                                    "HunYuan-MoE: softmax top-k and an equal shared expert",
-                                    parse,
-                                    write,
-                                    can_express,
-                                    place,
-                                    nullptr,
-                                    &kGguf};
+const Architecture kHunyuanV1Moe = {
+    .model_type = "hunyuan_v1_moe",
+    .class_name = "HunYuanMoEV1ForCausalLM",
+    .description = "HunYuan-MoE: softmax top-k and an equal shared expert",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

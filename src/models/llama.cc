@@ -32,24 +32,21 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
-TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const StoredNames&) {
-  return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
-}
-
 const GgufForm kGguf = {.arch = "llama", .pairs = true, .accepts = [](const GgufKeys& keys) {
                           return keys.integer("expert_count", 0, moe::kMaxExperts, 0) == 0;
                         }};
 
 }  // namespace
 
-const Architecture kLlama = {"llama",
-                             "LlamaForCausalLM",
-                             "Llama: dense decoder with one SwiGLU FFN in every layer",
-                             parse,
-                             write,
-                             can_express,
-                             place,
-                             nullptr,
-                             &kGguf};
+const Architecture kLlama = {
+    .model_type = "llama",
+    .class_name = "LlamaForCausalLM",
+    .description = "Llama: dense decoder with one SwiGLU FFN in every layer",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_decoder,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -256,24 +256,27 @@ const GgufForm kGguf = {
 
 }  // namespace
 
-const Architecture kLlama4Text = {"llama4_text",
-                                  "Llama4ForCausalLM",
-                                  "Llama 4 (text): sigmoid weights on expert inputs, chunks",
-                                  parse_text,
-                                  write_text,
-                                  can_express_text,
-                                  place_text,
-                                  nullptr,
-                                  &kGguf};
+const Architecture kLlama4Text = {
+    .model_type = "llama4_text",
+    .class_name = "Llama4ForCausalLM",
+    .description = "Llama 4 (text): sigmoid weights on expert inputs, chunks",
+    .parse = parse_text,
+    .write = write_text,
+    .can_express = can_express_text,
+    .place = place_text,
+    .gguf = &kGguf,
+};
 
-const Architecture kLlama4 = {"llama4",
-                              "Llama4ForConditionalGeneration",
-                              "Llama 4: the text model inside one that sees images",
-                              parse_wrapper,
-                              write_wrapper,
-                              can_express_wrapper,
-                              place_wrapper,
-                              ignores_wrapper,
-                              &kGguf};
+const Architecture kLlama4 = {
+    .model_type = "llama4",
+    .class_name = "Llama4ForConditionalGeneration",
+    .description = "Llama 4: the text model inside one that sees images",
+    .parse = parse_wrapper,
+    .write = write_wrapper,
+    .can_express = can_express_wrapper,
+    .place = place_wrapper,
+    .ignores = ignores_wrapper,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

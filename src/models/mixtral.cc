@@ -81,14 +81,15 @@ const GgufForm kGguf = {.arch = "llama", .pairs = true, .accepts = [](const Gguf
 
 }  // namespace
 
-const Architecture kMixtral = {"mixtral",
-                               "MixtralForCausalLM",
-                               "Mixtral: softmax top-k routing over SwiGLU experts in every layer",
-                               parse,
-                               write,
-                               can_express,
-                               place,
-                               nullptr,
-                               &kGguf};
+const Architecture kMixtral = {
+    .model_type = "mixtral",
+    .class_name = "MixtralForCausalLM",
+    .description = "Mixtral: softmax top-k routing over SwiGLU experts in every layer",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -23,12 +23,6 @@ void write_json(const std::string& path, const nlohmann::json& json) {
   sys::write_file_atomically(path, json.dump(2) + "\n");
 }
 
-// A new checkpoint: no file says how it is stored, so that the architecture's usual form is chosen.
-class NoNames final : public StoredNames {
- public:
-  bool has(const std::string&) const override { return false; }
-};
-
 struct StoredWeight {
   const ParamSpec* spec;
   TensorPlace place;

@@ -44,28 +44,19 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
-TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const StoredNames&) {
-  return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
-}
-
-moe::RouterConfig gguf_router() {
-  moe::RouterConfig router = moe::default_router_config("softmax_topk");
-  router.renormalize = false;
-  return router;
-}
-
-const GgufForm kGguf = {.arch = "olmoe", .router = gguf_router};
+const GgufForm kGguf = {.arch = "olmoe", .router = gguf_plain_softmax};
 
 }  // namespace
 
-const Architecture kOlmoe = {"olmoe",
-                             "OlmoeForCausalLM",
-                             "OLMoE: softmax top-k over small experts, norms of queries and keys",
-                             parse,
-                             write,
-                             can_express,
-                             place,
-                             nullptr,
-                             &kGguf};
+const Architecture kOlmoe = {
+    .model_type = "olmoe",
+    .class_name = "OlmoeForCausalLM",
+    .description = "OLMoE: softmax top-k over small experts, norms of queries and keys",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_decoder,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -91,14 +91,15 @@ const GgufForm kGguf = {
 
 }  // namespace
 
-const Architecture kPhimoe = {"phimoe",
-                              "PhimoeForCausalLM",
-                              "PhiMoE: sparsemixer routing, LayerNorm, longrope",
-                              parse,
-                              write,
-                              can_express,
-                              place,
-                              nullptr,
-                              &kGguf};
+const Architecture kPhimoe = {
+    .model_type = "phimoe",
+    .class_name = "PhimoeForCausalLM",
+    .description = "PhiMoE: sparsemixer routing, LayerNorm, longrope",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -32,22 +32,19 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
-TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const StoredNames&) {
-  return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
-}
-
 const GgufForm kGguf = {.arch = "qwen2"};
 
 }  // namespace
 
-const Architecture kQwen2 = {"qwen2",
-                             "Qwen2ForCausalLM",
-                             "Qwen2: dense decoder with biases of q, k and v",
-                             parse,
-                             write,
-                             can_express,
-                             place,
-                             nullptr,
-                             &kGguf};
+const Architecture kQwen2 = {
+    .model_type = "qwen2",
+    .class_name = "Qwen2ForCausalLM",
+    .description = "Qwen2: dense decoder with biases of q, k and v",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_decoder,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

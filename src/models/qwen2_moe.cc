@@ -52,24 +52,19 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const S
   return TensorPlace::whole(decoder_tensor_name(spec.id, c, {.shared = "shared_expert."}), spec);
 }
 
-moe::RouterConfig gguf_router() {
-  moe::RouterConfig router = moe::default_router_config("softmax_topk");
-  router.renormalize = false;
-  return router;
-}
-
-const GgufForm kGguf = {.arch = "qwen2moe", .router = gguf_router};
+const GgufForm kGguf = {.arch = "qwen2moe", .router = gguf_plain_softmax};
 
 }  // namespace
 
-const Architecture kQwen2Moe = {"qwen2_moe",
-                                "Qwen2MoeForCausalLM",
-                                "Qwen2-MoE: softmax top-k and a gated shared expert",
-                                parse,
-                                write,
-                                can_express,
-                                place,
-                                nullptr,
-                                &kGguf};
+const Architecture kQwen2Moe = {
+    .model_type = "qwen2_moe",
+    .class_name = "Qwen2MoeForCausalLM",
+    .description = "Qwen2-MoE: softmax top-k and a gated shared expert",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

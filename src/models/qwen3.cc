@@ -34,22 +34,19 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
-TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const StoredNames&) {
-  return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
-}
-
 const GgufForm kGguf = {.arch = "qwen3"};
 
 }  // namespace
 
-const Architecture kQwen3 = {"qwen3",
-                             "Qwen3ForCausalLM",
-                             "Qwen3: dense decoder with norms of each head's queries and keys",
-                             parse,
-                             write,
-                             can_express,
-                             place,
-                             nullptr,
-                             &kGguf};
+const Architecture kQwen3 = {
+    .model_type = "qwen3",
+    .class_name = "Qwen3ForCausalLM",
+    .description = "Qwen3: dense decoder with norms of each head's queries and keys",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_decoder,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

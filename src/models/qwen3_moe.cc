@@ -39,22 +39,19 @@ bool can_express(const nn::TransformerConfig& c, std::string& reason) {
   return survives_round_trip(c, parse, write, reason);
 }
 
-TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig& c, const StoredNames&) {
-  return TensorPlace::whole(decoder_tensor_name(spec.id, c), spec);
-}
-
 const GgufForm kGguf = {.arch = "qwen3moe"};
 
 }  // namespace
 
-const Architecture kQwen3Moe = {"qwen3_moe",
-                                "Qwen3MoeForCausalLM",
-                                "Qwen3-MoE: softmax top-k, norms of each head's queries and keys",
-                                parse,
-                                write,
-                                can_express,
-                                place,
-                                nullptr,
-                                &kGguf};
+const Architecture kQwen3Moe = {
+    .model_type = "qwen3_moe",
+    .class_name = "Qwen3MoeForCausalLM",
+    .description = "Qwen3-MoE: softmax top-k, norms of each head's queries and keys",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place_decoder,
+    .gguf = &kGguf,
+};
 
 }  // namespace conclave::models

@@ -137,12 +137,14 @@ TensorPlace place(const ParamSpec& spec, const nn::TransformerConfig&, const Sto
 
 }  // namespace
 
-const Architecture kResearch = {"conclave_moe",
-                                "ConclaveMoeForCausalLM",
-                                "Research: any router, shared and fine-grained experts",
-                                parse,
-                                write,
-                                can_express,
-                                place};
+const Architecture kResearch = {
+    .model_type = "conclave_moe",
+    .class_name = "ConclaveMoeForCausalLM",
+    .description = "Research: any router, shared and fine-grained experts",
+    .parse = parse,
+    .write = write,
+    .can_express = can_express,
+    .place = place,
+};
 
 }  // namespace conclave::models

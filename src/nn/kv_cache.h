@@ -9,10 +9,16 @@
 
 namespace conclave::nn {
 
+// What inference keeps keys and values in, beside products in `compute` type: f32 beside f32, else
+// f16. Training keeps f32.
+inline DType cache_type(DType compute) {
+  return compute == DType::kF32 ? DType::kF32 : DType::kF16;
+}
+
 class KvCache {
  public:
-  // Room for `capacity` positions; throws Error(kOutOfMemory).
-  KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity);
+  // Room for `capacity` positions of f32 or f16; throws Error(kOutOfMemory).
+  KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity, DType type);
 
   // Positions that a view can hold: capacity rounded up to whole key blocks.
   std::int64_t capacity() const { return capacity_; }
@@ -24,7 +30,8 @@ class KvCache {
   void copy_from(const KvCache& other);
 
   // Bytes that a cache of this size takes.
-  static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity);
+  static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity,
+                            DType type);
 
  private:
   std::int64_t length_limit_;

@@ -104,11 +104,13 @@ void latent_attention_forward(const BlockContext& context, int layer, const Bloc
   map_heads(context.ops, weights.latent.key_up, T, other, absorbed);
   const MatrixView<float> queries = saved.latent_q.resize(T, H * width);
   scatter_heads(context.ops, absorbed, config.n_heads, 0, width, queries);
-  for (std::int64_t t = 0; t < T; ++t) {
-    for (std::int64_t h = 0; h < H; ++h) {
-      std::copy_n(q.row(t) + h * Q, Qr, queries.row(t) + h * width + R);
+  context.ops.pool.parallel_for(T, 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      for (std::int64_t h = 0; h < H; ++h) {
+        std::copy_n(q.row(t) + h * Q, Qr, queries.row(t) + h * width + R);
+      }
     }
-  }
+  });
 
   const double scale =
       config.attention.scale > 0 ? config.attention.scale : 1.0 / std::sqrt(static_cast<double>(Q));

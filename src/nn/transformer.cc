@@ -175,6 +175,7 @@ void Transformer::declare_shared_expert(int layer) {
 }
 
 void Transformer::load_for_training(ops::Context& context, WeightSource& source, DType compute) {
+  compute_ = compute;
   check_trainable(config_);
   parameters_.allocate(/*with_gradients=*/true);
   for (int i = 0; i < static_cast<int>(specs().size()); ++i) {
@@ -260,10 +261,7 @@ void Transformer::forward(ops::Context& context, const Batch& batch, const Forwa
   } else {
     ops::embedding_forward(context, embedding_, batch.ids_T, x);
   }
-  if (config_.embedding_scale != 1) {
-    const std::vector<float> factor_T(static_cast<std::size_t>(T), config_.embedding_scale);
-    ops::scale_rows(context, factor_T.data(), x);
-  }
+  if (config_.embedding_scale != 1) ops::scale(context, config_.embedding_scale, x);
   for (std::size_t layer = 0; layer < L; ++layer) {
     if (activations.recompute) {
       const MatrixView<float> input = activations.inputs[layer].resize(T, D);
@@ -287,10 +285,7 @@ void Transformer::logits(ops::Context& context, MatrixView<const float> hidden,
   const ops::PartClock::Scope part(context.parts, ops::ModelPart::kHead);
   ops::linear_forward(context, head_, hidden, out);
   if (head_bias_.w != nullptr) ops::add_bias(context, head_bias_.w, out);
-  if (config_.logit_scale != 1) {
-    const std::vector<float> factor(static_cast<std::size_t>(out.rows), config_.logit_scale);
-    ops::scale_rows(context, factor.data(), out);
-  }
+  if (config_.logit_scale != 1) ops::scale(context, config_.logit_scale, out);
 }
 
 void Transformer::backward(ops::Context& context, const Batch& batch, const ForwardOptions& options,
@@ -312,8 +307,17 @@ void Transformer::backward(ops::Context& context, const Batch& batch, const Forw
 }
 
 std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity) const {
+  return new_cache(capacity, cache_type(compute_));
+}
+
+std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity, DType type) const {
   return std::make_unique<KvCache>(config_.n_layers, config_.cache_heads(), config_.cache_dim(),
-                                   capacity);
+                                   capacity, type);
+}
+
+std::int64_t Transformer::cache_bytes(std::int64_t capacity) const {
+  return KvCache::bytes(config_.n_layers, config_.cache_heads(), config_.cache_dim(), capacity,
+                        cache_type(compute_));
 }
 
 PassWeights Transformer::pass_weights() const {

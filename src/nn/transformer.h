@@ -87,7 +87,11 @@ class Transformer {
   // The output head (the embedding's transpose where they are tied).
   const ops::Linear& head() const { return head_; }
 
+  // In cache_type of the compute type that the weights were loaded for; training asks for f32.
   std::unique_ptr<KvCache> new_cache(std::int64_t capacity) const;
+  std::unique_ptr<KvCache> new_cache(std::int64_t capacity, DType type) const;
+  // Bytes of what new_cache makes.
+  std::int64_t cache_bytes(std::int64_t capacity) const;
   // What every pass reads whatever its tokens: all matrices but routed experts and the head.
   PassWeights pass_weights() const;
   // Bytes of packed weights (and of masters and gradients, in training).
@@ -129,6 +133,7 @@ class Transformer {
   void set_positions(const Batch& batch, Activations& activations);
 
   TransformerConfig config_;
+  DType compute_ = DType::kF32;  // of the products, but for those in full precision
   ParameterSet parameters_;
   WeightArena arena_;  // of quantised weights
   std::unique_ptr<moe::ExpertStore> store_;

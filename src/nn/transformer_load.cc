@@ -54,6 +54,7 @@ void run_and_rethrow(ops::Context& context, std::span<const Item> items, const B
 }  // namespace
 
 void Transformer::load_for_inference(ops::Context& context, WeightSource& source, DType compute) {
+  compute_ = compute;
   const auto keep = [&](int index) {
     const ParamSpec& spec = specs()[static_cast<std::size_t>(index)];
     owned_.emplace_back(DType::kF32, spec.shape);

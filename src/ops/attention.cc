@@ -62,6 +62,8 @@ void check_segments(std::span<const AttentionSegment> segments, std::int64_t row
                    "positions {}+{} in a cache of {}", s.first_position, s.row_count,
                    s.kv.capacity);
     CONCLAVE_CHECK(s.kv.capacity % kKeyBlock == 0, "cache capacity {}", s.kv.capacity);
+    CONCLAVE_CHECK(s.kv.type == DType::kF32 || s.kv.type == DType::kF16, "keys in {}",
+                   dtype_name(s.kv.type));
   }
 }
 
@@ -71,22 +73,28 @@ void check_cols(MatrixView<T> m, std::int64_t heads, const AttentionShape& shape
                  shape.head_dim);
 }
 
-std::int64_t head_offset(const AttentionShape& shape, const KvView& kv, std::int64_t head) {
-  return head * kv.capacity * shape.head_dim;
+// The first element of a head.
+template <class T>
+T* head_of(std::byte* elements, const AttentionShape& shape, const KvView& kv, std::int64_t head) {
+  return reinterpret_cast<T*>(elements) + head * kv.capacity * shape.head_dim;
 }
 
+void store(float value, float& to) { to = value; }
+void store(float value, f16& to) { to = to_f16(std::clamp(value, -65504.0f, 65504.0f)); }
+
+template <class T>
 void append_head(const AttentionShape& shape, const AttentionSegment& s, std::int64_t head,
                  MatrixView<const float> k, MatrixView<const float> v) {
   const std::int64_t width = shape.head_dim;
-  float* k_cache = s.kv.k + head_offset(shape, s.kv, head);
-  float* v_cache = s.kv.v + head_offset(shape, s.kv, head);
+  T* k_cache = head_of<T>(s.kv.k, shape, s.kv, head);
+  T* v_cache = head_of<T>(s.kv.v, shape, s.kv, head);
   for (std::int64_t t = 0; t < s.row_count; ++t) {
     const std::int64_t position = s.first_position + t;
     const float* k_row = k.row(s.row_begin + t) + head * width;
     const float* v_row = v.row(s.row_begin + t) + head * width;
-    float* lane = k_cache + position / kKeyBlock * width * kKeyBlock + position % kKeyBlock;
-    for (std::int64_t d = 0; d < width; ++d) lane[d * kKeyBlock] = k_row[d];
-    std::copy_n(v_row, width, v_cache + position * width);
+    T* lane = k_cache + position / kKeyBlock * width * kKeyBlock + position % kKeyBlock;
+    for (std::int64_t d = 0; d < width; ++d) store(k_row[d], lane[d * kKeyBlock]);
+    for (std::int64_t d = 0; d < width; ++d) store(v_row[d], v_cache[position * width + d]);
   }
 }
 
@@ -160,7 +168,9 @@ void kv_append(Context& context, const AttentionShape& shape,
   const std::int64_t tasks = static_cast<std::int64_t>(segments.size()) * heads;
   const auto append = [&](std::int64_t task) {
     const auto segment = static_cast<std::size_t>(task / heads);
-    append_head(shape, segments[segment], task % heads, k, v);
+    const AttentionSegment& s = segments[segment];
+    if (s.kv.type == DType::kF16) return append_head<f16>(shape, s, task % heads, k, v);
+    append_head<float>(shape, s, task % heads, k, v);
   };
   if (k.rows * k.cols <= kAppendAlone) {
     for (std::int64_t task = 0; task < tasks; ++task) append(task);
@@ -196,8 +206,13 @@ void attention_forward(Context& context, const AttentionShape& shape,
     const std::int64_t row = s.row_begin + token;
     const std::int64_t query_head = head * shared;
     kernels::AttentionForward a;
-    a.k = s.kv.k + head_offset(shape, s.kv, head);
-    a.v = s.kv.v + head_offset(shape, s.kv, head);
+    if (s.kv.type == DType::kF16) {
+      a.k_half = head_of<f16>(s.kv.k, shape, s.kv, head);
+      a.v_half = head_of<f16>(s.kv.v, shape, s.kv, head);
+    } else {
+      a.k = head_of<float>(s.kv.k, shape, s.kv, head);
+      a.v = head_of<float>(s.kv.v, shape, s.kv, head);
+    }
     a.q = q.row(row) + query_head * shape.head_dim;
     a.q_stride = q.stride;
     a.out = out.row(row) + query_head * shape.head_dim;
@@ -241,6 +256,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
   for (const AttentionSegment& s : segments) {
     CONCLAVE_CHECK(s.first_position == 0, "backward of a sequence from position {}",
                    s.first_position);
+    CONCLAVE_CHECK(s.kv.type == DType::kF32, "backward over keys in {}", dtype_name(s.kv.type));
     longest = std::max(longest, s.row_count);
   }
   const int shared = shape.n_heads / shape.n_kv_heads;
@@ -251,8 +267,8 @@ void attention_backward(Context& context, const AttentionShape& shape,
     const std::int64_t head = task % heads;
     const std::int64_t column = head * shared * shape.head_dim;
     kernels::AttentionBackward a;
-    a.k = s.kv.k + head_offset(shape, s.kv, head);
-    a.v = s.kv.v + head_offset(shape, s.kv, head);
+    a.k = head_of<float>(s.kv.k, shape, s.kv, head);
+    a.v = head_of<float>(s.kv.v, shape, s.kv, head);
     a.q = q.row(s.row_begin) + column;
     a.q_stride = q.stride;
     a.out = out.row(s.row_begin) + column;

@@ -14,6 +14,7 @@
 // Shape letters: T query tokens, S positions, H query heads, G key/value heads, Q head width.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -39,11 +40,22 @@ struct AttentionShape {
 inline constexpr int kKeyBlock = 16;
 
 // The keys and values of one layer of one sequence; borrowed. capacity is a multiple of kKeyBlock,
-// and all G*capacity*Q elements of both arrays exist (unused ones must be finite).
+// and all G*capacity*Q elements of both arrays exist (unused ones must be finite). As f32, or as
+// f16, which halves what decoding reads and cannot be trained with: numbers beyond 65504 are cut to
+// it.
 struct KvView {
-  float* k = nullptr;
-  float* v = nullptr;
-  std::int64_t capacity = 0;
+  std::byte* k;
+  std::byte* v;
+  std::int64_t capacity;
+  DType type;
+
+  KvView(std::byte* keys, std::byte* values, std::int64_t positions, DType element)
+      : k(keys), v(values), capacity(positions), type(element) {}
+  // T: float or f16.
+  template <class T>
+  KvView(T* keys, T* values, std::int64_t positions)
+      : KvView(reinterpret_cast<std::byte*>(keys), reinterpret_cast<std::byte*>(values), positions,
+               DTypeOf<T>::value) {}
 };
 
 // Consecutive tokens of one sequence within the batch.
@@ -51,7 +63,7 @@ struct AttentionSegment {
   std::int64_t row_begin = 0;       // first row in q, k, v, out
   std::int64_t row_count = 0;       // rows, at consecutive positions
   std::int64_t first_position = 0;  // position of the first row; earlier ones are in kv already
-  KvView kv;
+  KvView kv{nullptr, nullptr, 0, DType::kF32};
 };
 
 // Writes rows k [T, G*Q] and v [T, G*Q] into the segments' caches at their positions.
@@ -66,7 +78,7 @@ void attention_forward(Context& context, const AttentionShape& shape,
                        MatrixView<float> out, float* lse_TH);
 
 // dq[T, H*Q], dk[T, G*Q], dv[T, G*Q] are assigned. Every segment must start at position 0 (training
-// sees whole sequences). out, lse_TH: as the forward pass left them.
+// sees whole sequences) and keep f32. out, lse_TH: as the forward pass left them.
 void attention_backward(Context& context, const AttentionShape& shape,
                         std::span<const AttentionSegment> segments, MatrixView<const float> q,
                         MatrixView<const float> out, const float* lse_TH,

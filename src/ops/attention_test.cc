@@ -195,6 +195,52 @@ TEST(Attention, BitsDoNotDependOnChunks) {
   }
 }
 
+// A cache of f16 is read as what it holds: the bits are those of an f32 cache of the same numbers,
+// in a full pass, in chunks and decoding.
+TEST(Attention, HalfPrecisionIsReadExactly) {
+  Context context(2);
+  for (const AttentionShape& shape : kShapes) {
+    Batch wanted(shape, {130}, 4);
+    for (auto* array : {&wanted.k, &wanted.v}) {
+      for (float& x : *array) x = to_float(to_f16(x));
+    }
+    Batch batch = wanted;
+    wanted.forward(context);
+    const std::size_t n = batch.sequences[0].k_cache.size();
+    for (std::int64_t chunk : {1, 3, 130}) {
+      std::vector<f16> k_cache(n, to_f16(3)), v_cache(n, to_f16(-3));
+      const KvView view(k_cache.data(), v_cache.data(), batch.sequences[0].capacity);
+      const auto rows_of = [&](std::vector<float>& m, std::int64_t width, std::int64_t begin,
+                               std::int64_t count) {
+        return MatrixView<float>(m.data() + begin * width, count, width);
+      };
+      for (std::int64_t begin = 0; begin < 130; begin += chunk) {
+        const std::int64_t count = std::min<std::int64_t>(chunk, 130 - begin);
+        const AttentionSegment segment{0, count, begin, view};
+        kv_append(context, shape, {&segment, 1}, rows_of(batch.k, batch.kv_width(), begin, count),
+                  rows_of(batch.v, batch.kv_width(), begin, count));
+        attention_forward(context, shape, {&segment, 1},
+                          rows_of(batch.q, batch.width(), begin, count),
+                          rows_of(batch.out, batch.width(), begin, count),
+                          batch.lse.data() + begin * shape.n_heads);
+      }
+      ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
+    }
+  }
+}
+
+// Numbers that f16 does not hold are cut to its largest, so that no infinity enters a result.
+TEST(Attention, HalfPrecisionCutsLargeNumbers) {
+  Context context(1);
+  const AttentionShape shape{1, 1, 16, 0.25f, 0};
+  std::vector<f16> k_cache(16 * 16), v_cache(16 * 16);
+  std::vector<float> q(16, 0), k(16, 1e6f), v(16, -1e6f), out(16);
+  const AttentionSegment segment{0, 1, 0, KvView(k_cache.data(), v_cache.data(), 16)};
+  kv_append(context, shape, {&segment, 1}, {k.data(), 1, 16}, {v.data(), 1, 16});
+  attention_forward(context, shape, {&segment, 1}, {q.data(), 1, 16}, {out.data(), 1, 16}, nullptr);
+  for (float x : out) EXPECT_EQ(x, -65504.0f);
+}
+
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   double difference = 0, length = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {

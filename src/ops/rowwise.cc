@@ -58,6 +58,13 @@ void scale_rows(Context& context, const float* factor_T, MatrixView<float> x) {
   });
 }
 
+void scale(Context& context, float factor, MatrixView<float> x) {
+  for_rows(context, x.rows, x.cols, [&](std::int64_t t) {
+    float* row = x.row(t);
+    for (std::int64_t i = 0; i < x.cols; ++i) row[i] *= factor;
+  });
+}
+
 void clamp(Context& context, float limit, MatrixView<float> x) {
   for_rows(context, x.rows, x.cols, [&](std::int64_t t) {
     float* row = x.row(t);

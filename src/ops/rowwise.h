@@ -21,6 +21,8 @@ void add_scaled_rows(Context& context, const float* factor_T, MatrixView<const f
                      MatrixView<float> y);
 // x[t] *= factor_T[t].
 void scale_rows(Context& context, const float* factor_T, MatrixView<float> x);
+// x *= factor.
+void scale(Context& context, float factor, MatrixView<float> x);
 // x = min(max(x, -limit), limit).
 void clamp(Context& context, float limit, MatrixView<float> x);
 // x_T[t] = 1 / (1 + exp(-x_T[t])).

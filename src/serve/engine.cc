@@ -35,9 +35,8 @@ Engine::~Engine() {
 }
 
 std::int64_t Engine::cache_bytes(const SequenceRequest& request) const {
-  const nn::TransformerConfig& config = model_.transformer->config();
-  return nn::KvCache::bytes(config.n_layers, config.cache_heads(), config.cache_dim(),
-                            static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens);
+  return model_.transformer->cache_bytes(static_cast<std::int64_t>(request.prompt.size()) +
+                                         request.max_tokens);
 }
 
 void Engine::check(const SequenceRequest& request) const {

@@ -264,10 +264,8 @@ TEST_F(EngineTest, TheQueueIsBoundedByRequestsAndTokens) {
 }
 
 TEST_F(EngineTest, TheCacheBudgetLimitsWhoRunsTogether) {
-  const nn::TransformerConfig& config = model_.transformer->config();
   EngineLimits limits;
-  limits.kv_bytes =
-      nn::KvCache::bytes(config.n_layers, config.cache_heads(), config.cache_dim(), 30);
+  limits.kv_bytes = model_.transformer->cache_bytes(30);
   Engine engine(context_, model_, limits);
   Collector a, b;
   EXPECT_THROW(submit(engine, a.request(prompt(4, 1), 4000, 1)), Error);

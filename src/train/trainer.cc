@@ -89,7 +89,7 @@ Trainer::Trainer(ops::Context& context, TrainConfig config, TrainingData data,
   sys::stop_if_interrupted("taking memory for the optimiser");
   adam_v_ = Tensor(DType::kF32, {n});
   for (int i = 0; i < config_.micro_batch; ++i) {
-    caches_.push_back(transformer_->new_cache(config_.sequence));
+    caches_.push_back(transformer_->new_cache(config_.sequence, DType::kF32));
   }
   activations_.keep = true;
   activations_.recompute = config_.recompute;

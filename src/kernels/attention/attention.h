@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/dtype.h"
 #include "sys/cpu.h"
 
 namespace conclave::kernels {
@@ -31,6 +32,9 @@ template <class Real>
 struct AttentionForwardOf {
   const Real* k = nullptr;
   const Real* v = nullptr;
+  // The same in IEEE half precision, instead of k and v where they are not null.
+  const f16* k_half = nullptr;
+  const f16* v_half = nullptr;
   const Real* q = nullptr;  // [T, R, Q]
   std::int64_t q_stride = 0;
   Real* out = nullptr;  // [T, R, Q]

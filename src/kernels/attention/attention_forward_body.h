@@ -26,32 +26,36 @@ struct AttentionForwardBody {
     Index acc;  // [rows][padded Q]
     Index sum;  // [rows][kLanes]: partial sums of the weights
     Index p;    // [kRows][kKeys]: scores, then weights
-    Index v;    // [kKeys][padded Q], where Q is no multiple of kLanes
     Index q;    // [rows/kRows][Q][kRows]
     Index top;  // [rows]: the largest score so far
+    Index v;    // [kKeys][padded Q], where Q is no multiple of kLanes or v in half precision
+    Index k;    // [kKeys/16][Q][16], where k is in half precision
     Index total;
 
+    static Index round_up(Index floats) { return Tile::round_up(floats, 16); }
     Layout(Index tokens, int n_heads, int head_dim) {
       const Index rows = Tile::round_up(tokens * n_heads, kRows);
       const Index width = Tile::padded(head_dim);
       acc = 0;
       sum = acc + rows * width;
       p = sum + rows * kLanes;
-      v = p + kRows * kKeys;
-      q = v + (width == head_dim ? 0 : kKeys * width);
+      q = p + kRows * kKeys;
       top = q + rows * head_dim;
-      total = top + rows;
+      v = round_up(top + rows);
+      k = v + kKeys * width;
+      total = k + kKeys * head_dim;
     }
   };
   struct Scratch {
-    float *acc, *sum, *p, *v, *q, *top;
+    float *acc, *sum, *p, *q, *top, *v, *k;
     Scratch(float* m, const Layout& at)
         : acc(m + at.acc),
           sum(m + at.sum),
           p(m + at.p),
-          v(m + at.v),
           q(m + at.q),
-          top(m + at.top) {}
+          top(m + at.top),
+          v(m + at.v),
+          k(m + at.k) {}
   };
 
   static std::int64_t scratch_floats(Index tokens, int n_heads, int head_dim) noexcept {
@@ -62,12 +66,22 @@ struct AttentionForwardBody {
     const Scratch s(memory, Layout(a.n_tokens, a.n_heads, a.head_dim));
     const Index rows = a.n_tokens * a.n_heads;
     begin_rows(a, s, rows);
+    const bool whole = a.head_dim % kLanes == 0;
     const Index last = a.first_position + a.n_tokens - 1;
     const Index in_window = a.window > 0 ? a.first_position - a.window + 1 : 0;
     const Index first = in_window > a.first_key ? in_window : a.first_key;
     for (Index block = first > 0 ? first / kKeys * kKeys : 0; block <= last; block += kKeys) {
-      const float* values = block_values(a, s, block, last);
-      for (Index row = 0; row < rows; row += kRows) add_block(a, s, row, rows, block, values);
+      const Index keys = last + 1 - block < kKeys ? last + 1 - block : kKeys;
+      if (a.k_half == nullptr) {
+        add_rows(a, s, rows, block, a.k + block * a.head_dim,
+                 whole ? a.v + block * a.head_dim : copy_values(a, s, a.v, block, keys));
+      } else if (whole && rows <= kRows) {
+        // Nothing is used twice: converted on the way into the products.
+        add_rows(a, s, rows, block, a.k_half + block * a.head_dim, a.v_half + block * a.head_dim);
+      } else {
+        add_rows(a, s, rows, block, copy_keys(a, s, block, keys),
+                 copy_values(a, s, a.v_half, block, keys));
+      }
     }
     for (Index row = 0; row < rows; ++row) finish_row(a, s, row);
   }
@@ -87,24 +101,40 @@ struct AttentionForwardBody {
     }
   }
 
-  // The rows of v from position `block` on, with a stride of padded(Q).
-  static const float* block_values(const AttentionForward& a, const Scratch& s, Index block,
-                                   Index last) {
+  // The first `keys` rows of v from position `block` on, with a stride of padded(Q).
+  template <class B>
+  static const float* copy_values(const AttentionForward& a, const Scratch& s, const B* values,
+                                  Index block, Index keys) {
     const Index width = Tile::padded(a.head_dim);
-    const float* v = a.v + block * a.head_dim;
-    if (width == a.head_dim) return v;
-    const Index keys = last + 1 - block < kKeys ? last + 1 - block : kKeys;
     for (Index j = 0; j < keys; ++j) {
+      const B* from = values + (block + j) * a.head_dim;
       for (Index d = 0; d < width; d += kLanes) {
-        V::store(s.v + j * width + d, V::load_first(v + j * a.head_dim + d, a.head_dim - d));
+        V::store(s.v + j * width + d, Tile::load_first(from + d, a.head_dim - d));
       }
     }
     return s.v;
   }
 
+  // The keys from position `block` on, in whole groups of 16 positions.
+  static const float* copy_keys(const AttentionForward& a, const Scratch& s, Index block,
+                                Index keys) {
+    const Index n = Tile::round_up(keys, kAttentionKeyBlock) * a.head_dim;
+    const f16* from = a.k_half + block * a.head_dim;
+    for (Index i = 0; i < n; i += kLanes) V::store(s.k + i, V::load_half(from + i));
+    return s.k;
+  }
+
+  // Takes the keys of one block into all rows. B: float or f16.
+  template <class B>
+  static void add_rows(const AttentionForward& a, const Scratch& s, Index rows, Index block,
+                       const B* keys, const B* values) {
+    for (Index row = 0; row < rows; row += kRows) add_block(a, s, row, rows, block, keys, values);
+  }
+
   // Takes the keys of one block into up to kRows rows.
+  template <class B>
   static void add_block(const AttentionForward& a, const Scratch& s, Index row, Index rows,
-                        Index block, const float* values) {
+                        Index block, const B* keys, const B* values) {
     const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
     const Index low = a.first_position + row / a.n_heads;
     const Index high = a.first_position + (row + count - 1) / a.n_heads;
@@ -112,7 +142,6 @@ struct AttentionForwardBody {
     if (seen.end <= seen.begin) return;
     const int begin = seen.begin / kAttentionKeyBlock * kAttentionKeyBlock;
     const int end = static_cast<int>(Tile::round_up(seen.end, kAttentionKeyBlock));
-    const float* keys = a.k + block * a.head_dim;
     Tile::with_rows(count, [&]<int R>() {
       Tile::template scores<R>(a.head_dim, s.q + row * a.head_dim, keys, begin, end, s.p);
     });

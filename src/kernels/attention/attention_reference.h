@@ -12,15 +12,22 @@ namespace conclave::kernels::reference {
 
 // Element d of the key at position j.
 template <class Real>
-Real key_at(const Real* k, int head_dim, std::int64_t j, int d) noexcept {
-  return k[(j / kAttentionKeyBlock * head_dim + d) * kAttentionKeyBlock + j % kAttentionKeyBlock];
+Real as_number(Real x) noexcept {
+  return x;
+}
+inline float as_number(f16 x) noexcept { return to_float(x); }
+
+template <class Stored>
+auto key_at(const Stored* k, int head_dim, std::int64_t j, int d) noexcept {
+  return as_number(
+      k[(j / kAttentionKeyBlock * head_dim + d) * kAttentionKeyBlock + j % kAttentionKeyBlock]);
 }
 
-template <class Real>
-Real attention_score(const Real* q, const Real* k, int head_dim, std::int64_t j,
+template <class Real, class Stored>
+Real attention_score(const Real* q, const Stored* k, int head_dim, std::int64_t j,
                      Real scale) noexcept {
   Real sum = 0;
-  for (int d = 0; d < head_dim; ++d) sum += q[d] * key_at(k, head_dim, j, d);
+  for (int d = 0; d < head_dim; ++d) sum += q[d] * static_cast<Real>(key_at(k, head_dim, j, d));
   return sum * scale;
 }
 
@@ -29,8 +36,9 @@ inline std::int64_t first_visible(std::int64_t position, int window) noexcept {
   return window > 0 ? std::max<std::int64_t>(0, position - window + 1) : 0;
 }
 
-template <class Real>
-void attention_forward(const AttentionForwardOf<Real>& a, Real*) noexcept {
+template <class Real, class Stored>
+void attention_forward_over(const AttentionForwardOf<Real>& a, const Stored* k,
+                            const Stored* v) noexcept {
   for (std::int64_t row = 0; row < a.n_tokens * a.n_heads; ++row) {
     const std::int64_t t = row / a.n_heads;
     const std::int64_t h = row % a.n_heads;
@@ -40,18 +48,26 @@ void attention_forward(const AttentionForwardOf<Real>& a, Real*) noexcept {
     const std::int64_t first = std::max(a.first_key, first_visible(last, a.window));
     Real top = -std::numeric_limits<Real>::infinity();
     for (std::int64_t j = first; j <= last; ++j) {
-      top = std::max(top, attention_score(q, a.k, a.head_dim, j, a.scale));
+      top = std::max(top, attention_score(q, k, a.head_dim, j, a.scale));
     }
     std::fill(out, out + a.head_dim, Real(0));
     Real sum = 0;
     for (std::int64_t j = first; j <= last; ++j) {
-      const Real p = std::exp(attention_score(q, a.k, a.head_dim, j, a.scale) - top);
+      const Real p = std::exp(attention_score(q, k, a.head_dim, j, a.scale) - top);
       sum += p;
-      for (int d = 0; d < a.head_dim; ++d) out[d] += p * a.v[j * a.head_dim + d];
+      for (int d = 0; d < a.head_dim; ++d) {
+        out[d] += p * static_cast<Real>(as_number(v[j * a.head_dim + d]));
+      }
     }
     for (int d = 0; d < a.head_dim; ++d) out[d] /= sum;
     if (a.lse != nullptr) a.lse[t * a.lse_stride + h] = top + std::log(sum);
   }
+}
+
+template <class Real>
+void attention_forward(const AttentionForwardOf<Real>& a, Real*) noexcept {
+  if (a.k_half != nullptr) return attention_forward_over(a, a.k_half, a.v_half);
+  attention_forward_over(a, a.k, a.v);
 }
 
 template <class Real>

@@ -31,15 +31,25 @@ struct AttentionTile {
   static Index padded(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
   static Index round_up(Index n, Index unit) { return (n + unit - 1) / unit * unit; }
 
+  static Vec load(const float* p) { return V::load(p); }
+  static Vec load(const f16* p) { return V::load_half(p); }
+  static Vec load_first(const float* p, Index n) { return V::load_first(p, n); }
+  static Vec load_first(const f16* p, Index n) {
+    if (n >= kLanes) return V::load_half(p);
+    f16 part[kLanes] = {};
+    for (Index i = 0; i < n; ++i) part[i] = p[i];
+    return V::load_half(part);
+  }
+
   // Element (r, n) of a is a[r * kRow + n * kStep]; vector c of row n of b is at
-  // b + n * b_step + c * b_vector.
-  template <int R, int C, int kRow, int kStep>
-  static void multiply(Index n, const float* a, const float* b, Index b_step, Index b_vector,
+  // b + n * b_step + c * b_vector. B: float or f16.
+  template <int R, int C, int kRow, int kStep, class B>
+  static void multiply(Index n, const float* a, const B* b, Index b_step, Index b_vector,
                        Vec (&acc)[R][C]) {
     for (Index i = 0; i < n; ++i, a += kStep, b += b_step) {
       Vec right[C];
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) right[c] = V::load(b + c * b_vector);
+      for (int c = 0; c < C; ++c) right[c] = load(b + c * b_vector);
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r) {
         const Vec left = V::set(a[r * kRow]);
@@ -50,8 +60,8 @@ struct AttentionTile {
   }
 
   // y[r][0 .. C*kLanes) = y[r][..] * factor[r] + sum_n a[r, n] * b[n][..]; factor null: 1.
-  template <int R, int C, int kRow, int kStep>
-  static void accumulate_strip(Index n, const float* a, const float* b, Index b_step,
+  template <int R, int C, int kRow, int kStep, class B>
+  static void accumulate_strip(Index n, const float* a, const B* b, Index b_step,
                                const float* factor, float* y, Index y_stride) {
     Vec acc[R][C];
 #pragma GCC unroll 6
@@ -71,8 +81,8 @@ struct AttentionTile {
   }
 
   // The same for `width` columns, a multiple of kLanes.
-  template <int R, int kRow, int kStep>
-  static void accumulate_rows(Index n, const float* a, const float* b, Index b_step,
+  template <int R, int kRow, int kStep, class B>
+  static void accumulate_rows(Index n, const float* a, const B* b, Index b_step,
                               const float* factor, float* y, Index y_stride, Index width) {
     constexpr Index kWhole = kVectors * kLanes;
     for (; width >= kWhole; width -= kWhole, b += kWhole, y += kWhole) {
@@ -88,8 +98,8 @@ struct AttentionTile {
   }
 
   // The same for 1 to kRows rows.
-  template <int kRow, int kStep>
-  static void accumulate(int rows, Index n, const float* a, const float* b, Index b_step,
+  template <int kRow, int kStep, class B>
+  static void accumulate(int rows, Index n, const float* a, const B* b, Index b_step,
                          const float* factor, float* y, Index y_stride, Index width) {
     const auto run = [&]<int R>() {
       accumulate_rows<R, kRow, kStep>(n, a, b, b_step, factor, y, y_stride, width);
@@ -117,11 +127,10 @@ struct AttentionTile {
 
   // y[r][key] = sum_d a[d][r] * key[d] for keys begin .. end-1 of a block of kKeys, both multiples
   // of 16. `blocks` [kKeys/16][Q][16] holds the keys, a is packed [Q][kRows], y is [R][kKeys].
-  template <int R>
-  static void scores(int head_dim, const float* a, const float* blocks, int begin, int end,
-                     float* y) {
+  template <int R, class B>
+  static void scores(int head_dim, const float* a, const B* blocks, int begin, int end, float* y) {
     for (int key = begin; key < end;) {
-      const float* b = blocks + static_cast<Index>(key) * head_dim;
+      const B* b = blocks + static_cast<Index>(key) * head_dim;
       const int left = end - key;
       if constexpr (kScoreKeys == 64) {
         if (left >= 64) {
@@ -140,8 +149,8 @@ struct AttentionTile {
     }
   }
 
-  template <int R, int C>
-  static void score_strip(int head_dim, const float* a, const float* b, float* y) {
+  template <int R, int C, class B>
+  static void score_strip(int head_dim, const float* a, const B* b, float* y) {
     const Index b_vector =
         kLanes == kAttentionKeyBlock ? static_cast<Index>(head_dim) * kLanes : kLanes;
     Vec acc[R][C];

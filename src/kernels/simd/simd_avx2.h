@@ -24,6 +24,9 @@ struct Simd256 {
 
   static Vec set(float x) { return _mm256_set1_ps(x); }
   static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static Vec load_half(const void* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
   static Vec load_first(const float* p, Index n) {
     return n >= kLanes ? load(p) : _mm256_maskload_ps(p, first(n));
   }

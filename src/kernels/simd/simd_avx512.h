@@ -27,6 +27,9 @@ struct Simd512 {
 
   static Vec set(float x) { return _mm512_set1_ps(x); }
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  static Vec load_half(const void* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  }
   static Vec load_first(const float* p, Index n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
   static void store_first(float* p, Vec v, Index n) { _mm512_mask_storeu_ps(p, first(n), v); }
