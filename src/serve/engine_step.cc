@@ -80,7 +80,7 @@ void Engine::take_from_queue(std::vector<SequencePtr>& ended) {
 }
 
 void Engine::start(SequencePtr sequence) {
-  if (sequence->request.max_tokens == 0) {
+  if (sequence->request.max_tokens == 0 && sequence->request.pooling == Pooling::kNone) {
     finish(*sequence, EndReason::kLength);
     return;
   }
@@ -174,6 +174,7 @@ void Engine::step() {
   model_.transformer->forward(context_, batch, options, activations_);
   std::int64_t prompt_rows = batch.n_tokens();
   for (const Row& row : rows_) prompt_rows -= row.sequence->generated() > 0 ? 1 : 0;
+  pool_rows(batch);
   sample_rows();
   for (Row& row : rows_) {
     if (!row.error.empty()) {

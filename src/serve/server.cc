@@ -84,7 +84,8 @@ void serve(ops::Context& context, const std::string& model, DType compute,
   validate(options);
   ServedModel served{.loaded = models::load_model(context, model, compute),
                      .chat = chat_template(model),
-                     .name = served_name(model, options)};
+                     .name = served_name(model, options),
+                     .pooling = pooling_of(model)};
   Engine engine(context, served.loaded, options.engine);
   Service service(options, served, engine);
   HttpServer http(options.host, static_cast<int>(options.port), options.http, service);
@@ -106,6 +107,7 @@ void check(const std::string& model, const ServerOptions& options) {
     fail(ErrorKind::kNotFound, "{}: the model has no tokenizer, so it cannot be served", model);
   }
   chat_template(model);
+  pooling_of(model);
 }
 
 }  // namespace conclave::serve

@@ -55,6 +55,7 @@ const Service::Route Service::kRoutes[] = {
     {"POST", "/detokenize", false, false, &Service::detokenize},
     {"POST", "/v1/chat/completions", false, true, &Service::chat},
     {"POST", "/v1/completions", false, true, &Service::completion},
+    {"POST", "/v1/embeddings", false, true, &Service::embedding},
 };
 
 Service::Service(const ServerOptions& options, const ServedModel& model, Engine& engine)
@@ -62,7 +63,9 @@ Service::Service(const ServerOptions& options, const ServedModel& model, Engine&
       model_(model),
       engine_(engine),
       created_(std::time(nullptr)),
-      id_seed_((std::uint64_t{std::random_device()()} << 32) | std::random_device()()) {
+      id_seed_((std::uint64_t{std::random_device()()} << 32) | std::random_device()()),
+      grammars_(model.loaded) {
+  if (model.chat) form_ = output_form(*model.chat);
   const nn::TransformerConfig& config = model.loaded.transformer->config();
   for (std::size_t i = 0; i < config.ffn_L.size(); ++i) {
     const auto& router = config.ffn_L[i].router;

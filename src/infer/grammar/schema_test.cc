@@ -148,7 +148,7 @@ TEST(Schema, RandomAnswersAreValid) {
     const auto constraint = constrain_to_schema(tree, 0, tokens);
     const SchemaCheck valid(test::json::parse(c.schema));
     for (int i = 0; i < 12; ++i) {
-      const std::string text = random_answer(constraint, rng, i == 0);
+      const std::string text = test::random_answer(constraint, rng, i == 0);
       const auto value = test::json::parse(text, nullptr, false);
       ASSERT_FALSE(value.is_discarded()) << c.schema << "\n" << text;
       EXPECT_TRUE(valid(value)) << c.schema << "\n" << text;
@@ -156,7 +156,7 @@ TEST(Schema, RandomAnswersAreValid) {
   }
   const auto any = constrain_to_json_object(tokens);
   for (int i = 0; i < 30; ++i) {
-    const std::string text = random_answer(any, rng, i == 0);
+    const std::string text = test::random_answer(any, rng, i == 0);
     EXPECT_TRUE(test::json::parse(text, nullptr, false).is_object()) << text;
   }
 }
@@ -204,12 +204,13 @@ TEST(Schema, PatternsMeanWhatTheyMean) {
     int matches = 0;
     for (int i = 0; i < 3000; ++i) {
       std::string text;
-      for (auto n = rng() % 6; n > 0; --n) text += alphabet[rng() % alphabet.size()];
+      const auto letters = i % 2 == 0 ? alphabet.size() : 4;
+      for (auto n = rng() % 6; n > 0; --n) text += alphabet[rng() % letters];
       const bool expected = std::regex_search(text, reference);
       matches += expected;
       EXPECT_EQ(a(test::json(text).dump()), expected) << pattern << " on " << text;
     }
-    if (plain == pattern) EXPECT_GT(matches, 0) << pattern;
+    EXPECT_TRUE(matches > 0 || plain != pattern) << pattern;
   }
 }
 
@@ -222,7 +223,7 @@ TEST(Schema, WhatIsNotSupportedIsNamed) {
       {R"({"type":"object","properties":{"a":{"multipleOf":2}}})", "#/properties/a/multipleOf"},
       {R"({"madeUp":1})", "madeUp"},
       {R"({"type":"string","format":"duration"})", "duration"},
-      {R"({"type":"string","pattern":"(?=a)"})", "pattern"},
+      {R"~({"type":"string","pattern":"(?=a)"})~", "pattern"},
       {R"({"type":"string","pattern":"\\bx"})", "\\b"},
       {R"({"type":"string","pattern":"a","minLength":1})", "pattern"},
       {R"({"type":"strin"})", "type"},

@@ -22,7 +22,7 @@ inline std::shared_ptr<const TokenTable> test_tokens() {
   const char* const pieces[] = {
       "{\"",    "\":",          "\": ", "\", \"", "\"}",   "}}",    "]}",       "\": [",    "\":\"",
       "[{\"",   "},",           "  ",   "\n  ",   "true",  "false", "null",     "name",     "12",
-      "0.5",    "-1",           "\\\"", "\\u00",  "a\"",   "abc",   "\xe2\x82", "\x82\xac", "\xc3",
+      "0.5",    "-1",           "\\\"", "\\u00",  "a\"",   "abc",   "\xe2\x82", "\x82\xac", "\x80\xe2",
       "\xa9\"", "\xf0\x9f\x98", "},{",  "e+",     "2024-", "\"\"",  "{}"};
   int id = 256;
   for (const char* piece : pieces) {
@@ -30,6 +30,7 @@ inline std::shared_ptr<const TokenTable> test_tokens() {
     append_alphabet(spelling, piece);
     file["model"]["vocab"][spelling] = id++;
   }
+  for (; id < kEnd; ++id) file["model"]["vocab"]["fill" + std::to_string(id)] = id;
   file["added_tokens"].push_back(text::test::added_token(kEnd, "<end>", true));
   file["added_tokens"].push_back(text::test::added_token(kMarker, "<mark>", true));
   const auto tokenizer = text::test::load_json(file);
@@ -83,7 +84,7 @@ inline std::string random_answer(const ConstraintPtr& constraint, std::mt19937& 
       }
     }
     std::int32_t id = allowed[rng() % allowed.size()];
-    if (i > patience) {
+    if (i > patience && rng() % 2 == 0) {
       for (const char* wanted : {"\"", "}", "]", ","}) {
         const auto byte = static_cast<std::int32_t>(static_cast<unsigned char>(wanted[0]));
         if (mask->has(byte)) {
