@@ -26,15 +26,16 @@ struct AnswerFormat {
 // `body` is the text of the request: members of a schema keep their order. Throws ApiError.
 AnswerFormat parse_answer_format(const nlohmann::json& request, const std::string& body);
 
+struct GrammarLimits {
+  std::size_t grammars = 64;
+  std::int64_t bytes = std::int64_t{256} << 20;
+};
+
 // Compiled grammars of one model, the least recently used ones forgotten: in memory only, bounded
 // by number and bytes. Used by one thread.
 class GrammarCache {
  public:
-  struct Limits {
-    std::size_t grammars = 64;
-    std::int64_t bytes = std::int64_t{256} << 20;
-  };
-  explicit GrammarCache(const models::LoadedModel& model, const Limits& limits = {})
+  explicit GrammarCache(const models::LoadedModel& model, const GrammarLimits& limits = {})
       : model_(model), limits_(limits) {}
 
   // Null for plain text. Throws ApiError that says what is wrong with the schema or grammar.
@@ -53,7 +54,7 @@ class GrammarCache {
   void make_room();
 
   const models::LoadedModel& model_;
-  Limits limits_;
+  GrammarLimits limits_;
   infer::grammar::TokensPtr tokens_;  // made at the first grammar
   std::list<Entry> order_;            // the last used one first
   std::unordered_map<std::string, std::list<Entry>::iterator> places_;

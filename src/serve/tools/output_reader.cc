@@ -68,8 +68,7 @@ class MarkedReader final : public OutputReader {
   bool start(bool last) {
     const auto begin =
         std::find_if_not(pending_.begin(), pending_.end(), is_space) - pending_.begin();
-    const std::string_view rest =
-        std::string_view(pending_).substr(static_cast<std::size_t>(begin));
+    const std::string rest = pending_.substr(static_cast<std::size_t>(begin));
     if (rest.empty() && !last) return false;
     const bool bare = options_.tools && form_.tools == ToolForm::kBare;
     if (bare && !last && rest.size() < std::string_view(marks::kPython).size() &&
@@ -136,13 +135,17 @@ class MarkedReader final : public OutputReader {
 
   bool reasoning(OutputPieces& out, bool last) {
     thought_ = true;
-    if (!begun_) {
+    // Some models open what the prompt has opened already.
+    while (!begun_) {
       const auto begin = std::find_if_not(pending_.begin(), pending_.end(), is_space);
       pending_.erase(pending_.begin(), begin);
-      begun_ = !pending_.empty();
+      if (pending_.starts_with(form_.think_open)) {
+        pending_.erase(0, form_.think_open.size());
+        continue;
+      }
+      if (!last && form_.think_open.starts_with(pending_)) return false;
+      begun_ = true;
     }
-    // Some models open what the prompt has opened already.
-    if (pending_.starts_with(form_.think_open)) pending_.erase(0, form_.think_open.size());
     const std::size_t end = pending_.find(form_.think_close);
     std::size_t stop = end;
     if (end == std::string::npos) {

@@ -7,6 +7,7 @@
 #include "io/json_tree.h"
 #include "serve/tools/output_reader.h"
 #include "serve/tools/python_call.h"
+#include "text/utf8.h"
 
 namespace conclave::serve {
 
@@ -97,12 +98,12 @@ std::vector<ToolCall> keyed_call(std::string_view body, const StringArguments& s
     const auto key = between(body, at, "<arg_key>", "</arg_key>");
     const auto value = key ? between(body, at, "<arg_value>", "</arg_value>") : std::nullopt;
     if (!value) break;
-    const std::string name(trimmed(*key));
+    const std::string name = text::to_valid_utf8(trimmed(*key));
     const bool string =
         known != strings.end() &&
         std::find(known->second.begin(), known->second.end(), name) != known->second.end();
     const auto tree = string ? std::nullopt : tree_of(*value);
-    const std::string text(*value);
+    const std::string text = text::to_valid_utf8(*value);
     members += (members.empty() ? "" : ",") + io::json_quote(name) + ":" +
                (tree ? tree->dump(JsonTree::kRoot) : io::json_quote(text));
   }

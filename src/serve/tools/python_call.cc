@@ -122,8 +122,11 @@ class Parser {
       }
       value += c;
     }
-    ok_ = ok_ && at_ < text_.size();
-    ++at_;
+    if (at_ < text_.size()) {
+      ++at_;
+    } else {
+      ok_ = false;
+    }
     return io::json_quote(text::to_valid_utf8(value));
   }
 
