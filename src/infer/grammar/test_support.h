@@ -19,11 +19,12 @@ inline constexpr std::int32_t kEnd = 300, kMarker = 301;
 inline std::shared_ptr<const TokenTable> test_tokens() {
   using text::append_alphabet;
   auto file = text::test::byte_level_file();
-  const char* const pieces[] = {
-      "{\"",    "\":",          "\": ", "\", \"", "\"}",   "}}",    "]}",       "\": [",    "\":\"",
-      "[{\"",   "},",           "  ",   "\n  ",   "true",  "false", "null",     "name",     "12",
-      "0.5",    "-1",           "\\\"", "\\u00",  "a\"",   "abc",   "\xe2\x82", "\x82\xac", "\x80\xe2",
-      "\xa9\"", "\xf0\x9f\x98", "},{",  "e+",     "2024-", "\"\"",  "{}"};
+  const char* const pieces[] = {"{\"",      "\":",      "\": ",     "\", \"", "\"}",          "}}",
+                                "]}",       "\": [",    "\":\"",    "[{\"",   "},",           "  ",
+                                "\n  ",     "true",     "false",    "null",   "name",         "12",
+                                "0.5",      "-1",       "\\\"",     "\\u00",  "a\"",          "abc",
+                                "\xe2\x82", "\x82\xac", "\x80\xe2", "\xa9\"", "\xf0\x9f\x98", "},{",
+                                "e+",       "2024-",    "\"\"",     "{}"};
   int id = 256;
   for (const char* piece : pieces) {
     std::string spelling;
