@@ -33,7 +33,7 @@ def install():
 class Llama:
     """llama.cpp through its C interface: one context, tokens decoded as its own benchmark does."""
 
-    def __init__(self, path, threads, context, chunk):
+    def __init__(self, path, threads, context, chunk, sequences):
         import llama_cpp as c
         self.c, self.chunk = c, chunk
         c.llama_backend_init()
@@ -45,6 +45,7 @@ class Llama:
         self.load_seconds = time.perf_counter() - begin
         options = c.llama_context_default_params()
         options.n_ctx, options.n_batch, options.n_ubatch = context, chunk, chunk
+        options.n_seq_max, options.kv_unified = sequences, sequences == 1
         options.n_threads = options.n_threads_batch = threads
         self.context = c.llama_init_from_model(self.model, options)
         if not self.context:
@@ -69,6 +70,20 @@ class Llama:
             self.position += count
             n -= count
 
+    def read_together(self, sequences):
+        """One token of each of so many sequences, with logits of all."""
+        c, batch = self.c, self.c.llama_batch_init(sequences, 0, 1)
+        batch.n_tokens = sequences
+        for i in range(sequences):
+            batch.token[i], batch.pos[i] = self.rng.randrange(self.vocabulary), self.position
+            batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = 1, i, 1
+        code = c.llama_decode(self.context, batch)
+        c.llama_batch_free(batch)
+        if code != 0:
+            sys.exit(f"llama_decode returned {code}")
+        c.llama_synchronize(self.context)
+        self.position += 1
+
     def timed(self, body):
         begin = time.perf_counter()
         body()
@@ -84,29 +99,42 @@ class Llama:
         self.read(1)
         return n / self.timed(lambda: [self.read(1) for _ in range(n)])
 
+    def generation_together(self, sequences, n):
+        self.clear()
+        self.read_together(sequences)
+        return n * sequences / self.timed(lambda: [self.read_together(sequences) for _ in range(n)])
+
 
 def measure_llama(args):
     """Runs in a process of its own; prints {"load_seconds", "rates": {test: tokens/s}}."""
     sys.path.insert(0, str(args.peers))
-    engine = Llama(args.model, args.threads, max([*args.prompt, *args.depth]) + args.generate + 16,
-                   args.chunk)
+    context = max([*args.prompt, *args.depth]) + args.generate + 16
+    engine = Llama(args.model, args.threads, context, args.chunk, 1)
     engine.read(16)
     rates = {f"prompt {n}": engine.prompt(n) for n in args.prompt}
     for depth in args.depth:
         rates[f"write at {depth}"] = engine.generation(depth, args.generate)
+    for batch in args.batch:  # a context of its own: the other's cache serves one sequence best
+        many = Llama(args.model, args.threads, batch * 256, args.chunk, batch)
+        rates[f"write {batch} together"] = many.generation_together(batch, args.generate)
     print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
 
 
 def measure_conclave(args):
     command = [args.conclave, "bench", args.model, "--json", "--repeat", "1", "--threads", args.threads,
                "--generate", args.generate, "--chunk", args.chunk, "--limit-seconds", "0.2",
-               "--prompt", ",".join(map(str, args.prompt)), "--depth", ",".join(map(str, args.depth))]
+               "--prompt", ",".join(map(str, args.prompt)), "--depth", ",".join(map(str, args.depth)),
+               "--batch", ",".join(map(str, [1, *args.batch]))]
     done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, check=True)
     found = json.loads(done.stdout)
     rates = {}
     for row in found["rows"]:
-        name = f"prompt {row['tokens']}" if row["test"] == "prompt" else f"write at {row['depth']}"
-        rates[name] = row["tokens_per_second"]
+        if row["test"] == "prompt":
+            rates[f"prompt {row['tokens']}"] = row["tokens_per_second"]
+        elif row["batch"] == 1:
+            rates[f"write at {row['depth']}"] = row["tokens_per_second"]
+        elif row["depth"] == 0:
+            rates[f"write {row['batch']} together"] = row["tokens_per_second"]
     return {"load_seconds": found["load_seconds"], "rates": rates, "limits": found["limits"]}
 
 
@@ -115,6 +143,24 @@ def run_llama(args):
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if args.quiet else None,
                           check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_ik(args):
+    """A benchmark program of ik_llama.cpp, built elsewhere: the best of weights as they are in the file
+    and repacked while loading (-rtr)."""
+    rates = {}
+    for repack in (0, 1):
+        command = [args.ik, "-m", args.model, "-t", args.threads, "-r", 1, "-fa", 1, "-rtr", repack,
+                   "-ub", args.chunk, "-o", "json", "-p", ",".join(map(str, args.prompt)) or 0,
+                   "-n", args.generate if 0 in args.depth else 0]
+        for depth in args.depth:
+            command += ["-gp", f"{depth},{args.generate}"] if depth else []
+        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              check=True)
+        for row in json.loads(done.stdout):
+            name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
+            rates[name] = max(rates.get(name, 0), row["avg_ts"])
+    return {"rates": rates}
 
 
 def numbers(text):
@@ -127,8 +173,10 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--conclave", default="build/release/conclave")
     parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies")
+    parser.add_argument("--ik", help="llama-bench of an ik_llama.cpp, measured too")
     parser.add_argument("--prompt", type=numbers, default=[64, 512])
     parser.add_argument("--depth", type=numbers, default=[0])
+    parser.add_argument("--batch", type=numbers, default=[], help="sequences that write side by side")
     parser.add_argument("--generate", type=int, default=32)
     parser.add_argument("--chunk", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
@@ -140,22 +188,34 @@ def main():
         return measure_llama(args)
     if args.peers == PEERS:
         install()
-    found = {"conclave": [], "llama.cpp": []}
+    found = {"conclave": [], "llama.cpp": []} | ({"ik_llama.cpp": []} if args.ik else {})
+    measure = {"conclave": measure_conclave, "llama.cpp": run_llama, "ik_llama.cpp": measure_ik}
     for turn in range(args.rounds):
-        found["conclave"].append(measure_conclave(args))
-        found["llama.cpp"].append(run_llama(args))
-        print(f"round {turn + 1} of {args.rounds}", file=sys.stderr)
+        for name, runs in found.items():
+            runs.append(measure[name](args))
+            print(f"round {turn + 1} of {args.rounds}, {name}: "
+                  + ", ".join(f"{test} {rate:.1f}" for test, rate in runs[-1]["rates"].items()),
+                  file=sys.stderr, flush=True)
     bandwidth = [r["limits"]["read_gbps"] for r in found["conclave"]]
     print(f"{args.model}, {args.threads} threads, median of {args.rounds} rounds; the machine read "
           f"{min(bandwidth):.1f} to {max(bandwidth):.1f} GB/s")
-    print(f"{'':16} {'conclave':>22} {'llama.cpp':>22}  ratio")
-    for test in found["conclave"][0]["rates"]:
-        rates = {name: [r["rates"][test] for r in runs] for name, runs in found.items()}
-        middle = {name: statistics.median(values) for name, values in rates.items()}
-        cells = [f"{middle[n]:8.1f} [{min(v):.1f}, {max(v):.1f}]" for n, v in rates.items()]
-        print(f"{test:16} {cells[0]:>22} {cells[1]:>22}  {middle['conclave'] / middle['llama.cpp']:.2f}")
-    load = {name: statistics.median(r["load_seconds"] for r in runs) for name, runs in found.items()}
-    print(f"{'load, seconds':16} {load['conclave']:>22.2f} {load['llama.cpp']:>22.2f}  "
+    peers = [name for name in found if name != "conclave"]
+    print(f"{'':18} {'conclave':>22}" + "".join(f"{name:>22}  ratio" for name in peers))
+    for test in found["llama.cpp"][0]["rates"]:
+        line, ours = f"{test:18}", 0
+        for name, runs in found.items():
+            rates = [r["rates"][test] for r in runs if test in r["rates"]]
+            if not rates:
+                line += f"{'-':>22}{'':7}"
+                continue
+            middle = statistics.median(rates)
+            ours = ours or middle
+            cell = f"{middle:8.1f} [{min(rates):.1f}, {max(rates):.1f}]"
+            line += f" {cell:>22}" if name == "conclave" else f"{cell:>22}  {ours / middle:5.2f}"
+        print(line)
+    load = {name: statistics.median(r["load_seconds"] for r in found[name])
+            for name in ("conclave", "llama.cpp")}
+    print(f"{'load, seconds':18} {load['conclave']:>22.2f} {load['llama.cpp']:>22.2f}  "
           f"{load['llama.cpp'] / load['conclave']:.2f}")
 
 

@@ -98,20 +98,25 @@ class Server:
         return code
 
 
+def tiny_model(folder):
+    """A model trained for a moment, and its path."""
+    rng = random.Random(1)
+    words = ("".join(rng.choices("abcdefgh", k=rng.randint(2, 6))) for _ in range(4000))
+    (folder / "low.txt").write_text(" ".join(words))
+    args = [CONCLAVE, "train", "--out", str(folder / "model"), "--quiet", "--data", f"low={folder}/low.txt"]
+    for key in TINY:
+        args += ["--set", key]
+    done = subprocess.run(args, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    return folder / "model"
+
+
 class Serve(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.temporary = tempfile.TemporaryDirectory(prefix="conclave-serve-")
         folder = pathlib.Path(cls.temporary.name)
-        rng = random.Random(1)
-        words = ("".join(rng.choices("abcdefgh", k=rng.randint(2, 6))) for _ in range(4000))
-        (folder / "low.txt").write_text(" ".join(words))
-        cls.model = folder / "model"
-        args = [CONCLAVE, "train", "--out", str(cls.model), "--quiet", "--data", f"low={folder}/low.txt"]
-        for key in TINY:
-            args += ["--set", key]
-        done = subprocess.run(args, capture_output=True, timeout=120)
-        assert done.returncode == 0, done.stderr.decode()
+        cls.model = tiny_model(folder)
         cls.server = Server(cls.model)
 
     @classmethod

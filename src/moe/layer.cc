@@ -103,35 +103,6 @@ void add_expert_biases(ops::Context& context, const ExpertLease& experts, const 
   }
 }
 
-// SwiGLU over grouped rows: x_ND -> y_ND through the experts of the lease.
-void experts_forward(ops::Context& context, const LayerConfig& config, ExpertStore& store,
-                     int layer, LayerSaved& saved) {
-  const PartScope part(context.parts, config.dense() ? ModelPart::kDense : ModelPart::kExperts);
-  const std::int64_t N = saved.plan.n_rows();
-  const std::int64_t D = saved.x_routed.view().cols;
-  const ExpertLease experts = store.acquire(layer, saved.plan.tokens_per_expert_E);
-  std::vector<const ops::PackedMatrix*> gate_up(experts.size()), down(experts.size());
-  for (std::size_t e = 0; e < experts.size(); ++e) {
-    if (experts[e] == nullptr) continue;
-    gate_up[e] = &experts[e]->gate_up.forward;
-    down[e] = &experts[e]->down.forward;
-  }
-  const auto& offsets = saved.plan.expert_offsets_E1;
-  const MatrixView<float> h2 =
-      saved.gate_up.resize(N, 2 * static_cast<std::int64_t>(config.d_expert));
-  ops::grouped_matmul(context, saved.x_routed.view(), offsets, gate_up, h2);
-  if (config.linear_bias) {
-    add_expert_biases(context, experts, saved.plan, &ExpertWeights::gate_up_bias, h2);
-  }
-  const MatrixView<float> h = saved.hidden.resize(N, config.d_expert);
-  gated_unit(context, config, h2, h);
-  const MatrixView<float> y = saved.y_routed.resize(N, D);
-  ops::grouped_matmul(context, h, offsets, down, y);
-  if (config.linear_bias) {
-    add_expert_biases(context, experts, saved.plan, &ExpertWeights::down_bias, y);
-  }
-}
-
 // Multiplies the experts' inputs by their weights, and leaves the decision that combines the
 // outputs unweighted.
 void weight_inputs(ops::Context& context, LayerSaved& saved) {
@@ -147,6 +118,78 @@ void weight_inputs(ops::Context& context, LayerSaved& saved) {
   saved.unit.topk_ids_TK = decision.topk_ids_TK;
   saved.unit.topk_weights_TK.assign(decision.topk_weights_TK.size(), 1.0f);
   saved.unit.dropped_TK = decision.dropped_TK;
+}
+
+// What the gated unit does with a part of a product, on one thread; `bias` [2F] may be null.
+void gated_part(const LayerConfig& config, const float* bias, std::int64_t width,
+                std::int64_t column, MatrixView<float> gate_up, MatrixView<float> h) {
+  if (bias != nullptr) {
+    for (std::int64_t t = 0; t < h.rows; ++t) {
+      float* gate = gate_up.row(t);
+      float* up = gate + h.cols;
+      for (std::int64_t i = 0; i < h.cols; ++i) {
+        gate[i] += bias[column + i];
+        up[i] += bias[width + column + i];
+      }
+    }
+  }
+  if (config.activation == Activation::kSwiGlu) return ops::swiglu_rows(gate_up, h);
+  ops::clamped_swiglu_rows(gate_up, config.activation_limit, h);
+}
+
+// x -> hidden, in the order of experts. In one go where the weights allow it (which training's
+// never do); else by way of x_routed and gate_up, which the backward pass wants to see.
+void experts_up(ops::Context& context, const LayerConfig& config, const ExpertLease& experts,
+                MatrixView<const float> x, LayerSaved& saved) {
+  const DispatchPlan& plan = saved.plan;
+  const std::int64_t N = plan.n_rows(), F = config.d_expert;
+  std::vector<const ops::PackedMatrix*> gate_up(experts.size());
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    if (experts[e] != nullptr) gate_up[e] = &experts[e]->gate_up.forward;
+  }
+  const MatrixView<float> h = saved.hidden.resize(N, F);
+  const bool fused = ops::can_multiply_gated(gate_up);
+  if (!fused || config.weight_inputs) {
+    const PartScope part(context.parts, ModelPart::kPermute);
+    permute_forward<float>(context, x, plan, saved.x_routed.resize(N, x.cols));
+    if (config.weight_inputs) weight_inputs(context, saved);
+  }
+  if (fused) {
+    const auto unit = [&](std::size_t e, std::int64_t column, MatrixView<float> part,
+                          MatrixView<float> out) {
+      gated_part(config, config.linear_bias ? experts[e]->gate_up_bias : nullptr, F, column, part,
+                 out);
+    };
+    const bool gathered = config.weight_inputs;
+    ops::grouped_matmul_gated(
+        context, gathered ? saved.x_routed.view() : x,
+        gathered ? std::span<const std::int32_t>() : std::span(plan.row_token_N),
+        plan.expert_offsets_E1, gate_up, unit, h);
+    return;
+  }
+  const MatrixView<float> h2 = saved.gate_up.resize(N, 2 * F);
+  ops::grouped_matmul(context, saved.x_routed.view(), plan.expert_offsets_E1, gate_up, h2);
+  if (config.linear_bias) {
+    add_expert_biases(context, experts, plan, &ExpertWeights::gate_up_bias, h2);
+  }
+  gated_unit(context, config, h2, h);
+}
+
+// x -> y_routed, a row for each token and expert of the plan.
+void experts_forward(ops::Context& context, const LayerConfig& config, ExpertStore& store,
+                     int layer, MatrixView<const float> x, LayerSaved& saved) {
+  const PartScope part(context.parts, config.dense() ? ModelPart::kDense : ModelPart::kExperts);
+  const ExpertLease experts = store.acquire(layer, saved.plan.tokens_per_expert_E);
+  experts_up(context, config, experts, x, saved);
+  std::vector<const ops::PackedMatrix*> down(experts.size());
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    if (experts[e] != nullptr) down[e] = &experts[e]->down.forward;
+  }
+  const MatrixView<float> y = saved.y_routed.resize(saved.plan.n_rows(), x.cols);
+  ops::grouped_matmul(context, saved.hidden.view(), saved.plan.expert_offsets_E1, down, y);
+  if (config.linear_bias) {
+    add_expert_biases(context, experts, saved.plan, &ExpertWeights::down_bias, y);
+  }
 }
 
 void experts_backward(ops::Context& context, const LayerConfig& config, ExpertStore& store,
@@ -233,15 +276,31 @@ void router_part_backward(ops::Context& context, const LayerConfig& config,
   }
 }
 
-void shared_forward(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
-                    MatrixView<const float> x, MatrixView<float> y, LayerSaved& saved) {
-  const PartScope part(context.parts, ModelPart::kDense);
+void shared_up(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
+               MatrixView<const float> x, MatrixView<float> h, LayerSaved& saved) {
+  const ops::PackedMatrix* const matrix[] = {&weights.shared_gate_up.forward};
+  const float* bias = config.linear_bias ? weights.shared_gate_up_bias : nullptr;
+  if (ops::can_multiply_gated(matrix)) {
+    const std::int32_t offsets[] = {0, static_cast<std::int32_t>(x.rows)};
+    const auto unit = [&](std::size_t, std::int64_t column, MatrixView<float> part,
+                          MatrixView<float> out) {
+      gated_part(config, bias, config.d_shared, column, part, out);
+    };
+    ops::grouped_matmul_gated(context, x, {}, offsets, matrix, unit, h);
+    return;
+  }
   const MatrixView<float> h2 =
       saved.shared_gate_up.resize(x.rows, weights.shared_gate_up.out_features());
   ops::linear_forward(context, weights.shared_gate_up, x, h2);
-  if (config.linear_bias) ops::add_bias(context, weights.shared_gate_up_bias, h2);
-  const MatrixView<float> h = saved.shared_hidden.resize(x.rows, config.d_shared);
+  if (bias != nullptr) ops::add_bias(context, bias, h2);
   gated_unit(context, config, h2, h);
+}
+
+void shared_forward(ops::Context& context, const LayerConfig& config, const LayerWeights& weights,
+                    MatrixView<const float> x, MatrixView<float> y, LayerSaved& saved) {
+  const PartScope part(context.parts, ModelPart::kDense);
+  const MatrixView<float> h = saved.shared_hidden.resize(x.rows, config.d_shared);
+  shared_up(context, config, weights, x, h, saved);
   if (!config.shared_gate) {
     ops::linear_forward(context, weights.shared_down, h, y, /*accumulate=*/true);
     if (config.linear_bias) ops::add_bias(context, weights.shared_down_bias, y);
@@ -275,10 +334,7 @@ void layer_forward(ops::Context& context, const LayerConfig& config, const Layer
                    MatrixView<const float> x, MatrixView<float> y, LayerSaved& saved) {
   const PartScope part(context.parts, ModelPart::kPermute);
   route(context, config, weights, layer, routing, x, saved);
-  permute_forward<float>(context, x, saved.plan,
-                         saved.x_routed.resize(saved.plan.n_rows(), x.cols));
-  if (config.weight_inputs) weight_inputs(context, saved);
-  experts_forward(context, config, store, layer, saved);
+  experts_forward(context, config, store, layer, x, saved);
   unpermute_forward<float>(context, saved.y_routed.view(), saved.plan,
                            config.weight_inputs ? saved.unit : saved.decision, y, Write::kAdd);
   if (config.d_shared > 0) shared_forward(context, config, weights, x, y, saved);

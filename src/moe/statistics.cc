@@ -58,12 +58,14 @@ std::int64_t RoutingStatistics::pair_index(int a, int b) const {
 std::int64_t RoutingStatistics::coactivation(int a, int b) const {
   CONCLAVE_CHECK(a >= 0 && b >= 0 && a < n_experts_ && b < n_experts_);
   if (a == b) return tokens_per_expert_E_[static_cast<std::size_t>(a)];
+  CONCLAVE_CHECK(has_pairs_, "pairs were dropped");
   return pairs_[static_cast<std::size_t>(pair_index(std::min(a, b), std::max(a, b)))];
 }
 
 template <class Real>
 void RoutingStatistics::add(const RoutingDecisionOf<Real>& decision) {
   if (n_experts_ == 0) *this = RoutingStatistics(decision.n_experts);
+  CONCLAVE_CHECK(has_pairs_, "pairs were dropped");
   CONCLAVE_CHECK(decision.n_experts == n_experts_, "{} experts, counted {} before",
                  decision.n_experts, n_experts_);
   tokens_ += decision.n_tokens;
@@ -105,7 +107,9 @@ void RoutingStatistics::merge(const RoutingStatistics& other) {
     n_experts_ = other.n_experts_;
     tokens_per_expert_E_.assign(other.tokens_per_expert_E_.size(), 0);
     pairs_.assign(other.pairs_.size(), 0);
+    has_pairs_ = other.has_pairs_;
   }
+  if (!other.has_pairs_) drop_coactivation();
   CONCLAVE_CHECK(n_experts_ == other.n_experts_, "{} and {} experts", n_experts_, other.n_experts_);
   tokens_ += other.tokens_;
   choices_ += other.choices_;
@@ -117,6 +121,11 @@ void RoutingStatistics::merge(const RoutingStatistics& other) {
     tokens_per_expert_E_[i] += other.tokens_per_expert_E_[i];
   }
   for (std::size_t i = 0; i < pairs_.size(); ++i) pairs_[i] += other.pairs_[i];
+}
+
+void RoutingStatistics::drop_coactivation() {
+  has_pairs_ = false;
+  pairs_ = {};
 }
 
 void RoutingStatistics::reset() {

@@ -38,6 +38,9 @@ class RoutingStatistics {
   // Adds another layer-run's counts (same E, or empty).
   void merge(const RoutingStatistics& other);
   void reset();  // keeps E
+  // Keeps everything but the pairs, which are most of the memory. What such statistics are merged
+  // with loses its pairs, too.
+  void drop_coactivation();
 
   int n_experts() const { return n_experts_; }
   std::int64_t tokens() const { return tokens_; }
@@ -48,6 +51,7 @@ class RoutingStatistics {
   std::int64_t store_misses() const { return store_misses_; }
   // Tokens that chose each expert, dropped or not.
   std::span<const std::int64_t> tokens_per_expert() const { return tokens_per_expert_E_; }
+  bool has_coactivation() const { return has_pairs_; }
   // Tokens that chose both a and b; symmetric. The diagonal is tokens_per_expert.
   std::int64_t coactivation(int a, int b) const;
   BalanceFigures balance() const;
@@ -56,6 +60,7 @@ class RoutingStatistics {
   std::int64_t pair_index(int a, int b) const;  // a < b, in the strict upper triangle
 
   int n_experts_ = 0;
+  bool has_pairs_ = true;
   std::int64_t tokens_ = 0;
   std::int64_t choices_ = 0;
   std::int64_t dropped_ = 0;

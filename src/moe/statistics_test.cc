@@ -162,5 +162,27 @@ TEST(RoutingStatistics, TextHasOneSchema) {
   EXPECT_EQ(prometheus.find("layer=\"0\""), std::string::npos);
 }
 
+TEST(RoutingStatistics, WithoutCoactivationTheRestStays) {
+  ops::Context context(1);
+  const RouterCase test = make_case("softmax_topk", 6, 2);
+  const RouterData<float> data(test, 50, 3);
+  RoutingStatistics full, lean;
+  full.add(router_forward(context, test.config, data.input));
+  lean = full;
+  lean.drop_coactivation();
+  EXPECT_FALSE(lean.has_coactivation());
+  EXPECT_EQ(lean.coactivation(2, 2), full.coactivation(2, 2));
+  EXPECT_EQ(lean.balance().router_entropy, full.balance().router_entropy);
+  RoutingStatistics merged = full;
+  merged.merge(lean);
+  EXPECT_EQ(merged.tokens(), 100);
+  EXPECT_FALSE(merged.has_coactivation());
+  RoutingStatistics fresh;
+  fresh.merge(lean);
+  fresh.merge(full);
+  EXPECT_EQ(fresh.tokens(), 100);
+  EXPECT_FALSE(fresh.has_coactivation());
+}
+
 }  // namespace
 }  // namespace conclave::moe

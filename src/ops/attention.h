@@ -35,9 +35,9 @@ struct AttentionShape {
   DType backward = DType::kF32;
 };
 
-// Keys of 16 consecutive positions are stored together, transposed, so that one vector holds one
-// element of 16 keys: k[G][S_padded/16][Q][16]; values are plain rows: v[G][S_padded][Q].
-inline constexpr int kKeyBlock = 16;
+// Keys of 64 consecutive positions are stored together, transposed, so that one vector holds one
+// element of several keys: k[G][S_padded/64][Q][64]; values are plain rows: v[G][S_padded][Q].
+inline constexpr int kKeyBlock = 64;
 
 // The keys and values of one layer of one sequence; borrowed. capacity is a multiple of kKeyBlock,
 // and all G*capacity*Q elements of both arrays exist (unused ones must be finite). As f32, or as

@@ -1,6 +1,7 @@
 // Attention of a training batch: 32 sequences, causal half counted, GFLOP/s of wall time over all
 // threads. Roof of the Zen 4 machines used here: 114 GFLOP/s a thread.
 #include <benchmark/benchmark.h>
+#include <cstring>
 
 #include <vector>
 
@@ -86,6 +87,43 @@ void attention_backward(benchmark::State& state) {
   }
   report(state, 5 * b.product_flops());
 }
+
+// One token over a context, for 16 layers' caches in turn, so that each comes from memory.
+template <class T>
+void attention_decode(benchmark::State& state) {
+  Context context(static_cast<int>(state.range(0)));
+  const std::int64_t depth = state.range(1);
+  const int heads = static_cast<int>(state.range(2)), kv_heads = static_cast<int>(state.range(3));
+  const int dim = static_cast<int>(state.range(4));
+  const AttentionShape shape{heads, kv_heads, dim, 0.1f, 0};
+  constexpr std::int64_t kLayers = 16;
+  const std::int64_t each = depth * kv_heads * dim;
+  AlignedBuffer memory(static_cast<std::size_t>(2 * kLayers * each) * sizeof(T));
+  std::memset(memory.data(), 1, memory.size());  // untouched pages would all be one
+  T* const cache = reinterpret_cast<T*>(memory.data());
+  std::vector<float> q(static_cast<std::size_t>(heads * dim), 0.5f), out(q.size());
+  const auto view = [&](std::vector<float>& x) {
+    return MatrixView<float>(x.data(), 1, static_cast<std::int64_t>(x.size()));
+  };
+  for (auto _ : state) {
+    for (std::int64_t layer = 0; layer < kLayers; ++layer) {
+      T* const k = cache + 2 * layer * each;
+      const AttentionSegment segment{0, 1, depth - 1, KvView(k, k + each, depth)};
+      attention_forward(context, shape, {&segment, 1}, view(q), view(out), nullptr);
+    }
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(memory.size()));
+}
+
+void depths(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"threads", "depth", "H", "G", "Q"})->UseRealTime();
+  benchmark->Unit(benchmark::kMillisecond);
+  for (int threads : {1, 2}) {
+    benchmark->Args({threads, 2048, 16, 16, 128})->Args({threads, 8192, 32, 4, 128});
+  }
+}
+BENCHMARK(attention_decode<float>)->Apply(depths);
+BENCHMARK(attention_decode<f16>)->Apply(depths);
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"threads", "tokens", "H", "G", "Q"})->UseRealTime();

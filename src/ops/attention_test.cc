@@ -233,9 +233,9 @@ TEST(Attention, HalfPrecisionIsReadExactly) {
 TEST(Attention, HalfPrecisionCutsLargeNumbers) {
   Context context(1);
   const AttentionShape shape{1, 1, 16, 0.25f, 0};
-  std::vector<f16> k_cache(16 * 16), v_cache(16 * 16);
+  std::vector<f16> k_cache(kKeyBlock * 16), v_cache(kKeyBlock * 16);
   std::vector<float> q(16, 0), k(16, 1e6f), v(16, -1e6f), out(16);
-  const AttentionSegment segment{0, 1, 0, KvView(k_cache.data(), v_cache.data(), 16)};
+  const AttentionSegment segment{0, 1, 0, KvView(k_cache.data(), v_cache.data(), kKeyBlock)};
   kv_append(context, shape, {&segment, 1}, {k.data(), 1, 16}, {v.data(), 1, 16});
   attention_forward(context, shape, {&segment, 1}, {q.data(), 1, 16}, {out.data(), 1, 16}, nullptr);
   for (float x : out) EXPECT_EQ(x, -65504.0f);

@@ -195,6 +195,25 @@ void grouped_matmul(Context& context, MatrixView<const float> x,
   }
 }
 
+bool can_multiply_gated(std::span<const PackedMatrix* const> b) { return can_gate_quant_groups(b); }
+
+void grouped_matmul_gated(Context& context, MatrixView<const float> x,
+                          std::span<const std::int32_t> rows_N,
+                          std::span<const std::int32_t> expert_offsets_E1,
+                          std::span<const PackedMatrix* const> b, const GatedUnit& unit,
+                          MatrixView<float> h) {
+  check_offsets(expert_offsets_E1, h.rows);
+  CONCLAVE_CHECK(b.size() + 1 == expert_offsets_E1.size() && can_multiply_gated(b));
+  CONCLAVE_CHECK(rows_N.empty() ? x.rows == h.rows
+                                : static_cast<std::int64_t>(rows_N.size()) == h.rows);
+  for (std::size_t e = 0; e < b.size(); ++e) {
+    if (expert_offsets_E1[e] == expert_offsets_E1[e + 1]) continue;
+    CONCLAVE_CHECK(b[e] != nullptr && b[e]->k() == x.cols && b[e]->n() == 2 * h.cols,
+                   "expert {}: x [{}, {}] -> h [{}, {}]", e, x.rows, x.cols, h.rows, h.cols);
+  }
+  gate_quant_groups(context, quant_kernel(), x, rows_N, expert_offsets_E1, b, unit, h);
+}
+
 void grouped_matmul_grad_weight(Context& context, MatrixView<const float> dy,
                                 MatrixView<const float> x,
                                 std::span<const std::int32_t> expert_offsets_E1, DType compute,

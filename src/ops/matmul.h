@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -106,6 +107,20 @@ void matmul_grad_weight(Context& context, MatrixView<const float> dy, MatrixView
 void grouped_matmul(Context& context, MatrixView<const float> x,
                     std::span<const std::int32_t> expert_offsets_E1,
                     std::span<const PackedMatrix* const> b, MatrixView<float> y);
+
+// h = unit(x B), B = [gate | up] of 2F columns: the first half of an expert's FFN in one parallel
+// region, without x or x B in the order of experts. Row i of the groups is row rows_N[i] of x, or
+// row i where rows_N is empty. `unit` is called on the threads, for parts of the result: group,
+// first column c, gate_up [rows, 2n] = [gate c .. c+n-1 | up c .. c+n-1] -> h [rows, n].
+using GatedUnit = std::function<void(std::size_t group, std::int64_t column,
+                                     MatrixView<float> gate_up, MatrixView<float> h)>;
+// Whether all are quantised, with gate and up in whole panels; null ones are passed over.
+bool can_multiply_gated(std::span<const PackedMatrix* const> b);
+void grouped_matmul_gated(Context& context, MatrixView<const float> x,
+                          std::span<const std::int32_t> rows_N,
+                          std::span<const std::int32_t> expert_offsets_E1,
+                          std::span<const PackedMatrix* const> b, const GatedUnit& unit,
+                          MatrixView<float> h);
 
 // dw[e][N, K] += dy[rows of e]^T x[rows of e] for every expert with rows.
 void grouped_matmul_grad_weight(Context& context, MatrixView<const float> dy,

@@ -101,19 +101,23 @@ void rope_inplace(Context& context, MatrixView<float> x, int n_heads, int head_d
       });
 }
 
+void swiglu_rows(MatrixView<const float> gate_up, MatrixView<float> h) {
+  kernels::Swiglu a;
+  a.gate_up = gate_up.data;
+  a.gate_up_stride = gate_up.stride;
+  a.h = h.data;
+  a.h_stride = h.stride;
+  a.rows = h.rows;
+  a.width = h.cols;
+  swiglu().forward(a);
+}
+
 void swiglu_forward(Context& context, MatrixView<const float> gate_up, MatrixView<float> h) {
   CONCLAVE_CHECK(gate_up.rows == h.rows && gate_up.cols == 2 * h.cols);
-  context.pool.parallel_for(h.rows, grain_rows(gate_up.cols),
-                            [&](std::int64_t begin, std::int64_t end) {
-                              kernels::Swiglu a;
-                              a.gate_up = gate_up.row(begin);
-                              a.gate_up_stride = gate_up.stride;
-                              a.h = h.row(begin);
-                              a.h_stride = h.stride;
-                              a.rows = end - begin;
-                              a.width = h.cols;
-                              swiglu().forward(a);
-                            });
+  context.pool.parallel_for(
+      h.rows, grain_rows(gate_up.cols), [&](std::int64_t begin, std::int64_t end) {
+        swiglu_rows(gate_up.rows_range(begin, end - begin), h.rows_range(begin, end - begin));
+      });
 }
 
 void swiglu_backward(Context& context, MatrixView<const float> gate_up, MatrixView<const float> dh,

@@ -37,6 +37,8 @@ void rope_inplace(Context& context, MatrixView<float> x, int n_heads, int head_d
 // SwiGLU (Shazeer 2020, eq. 5): h[R, F] = silu(gate) * up, gate and up being the two halves of
 // gate_up[R, 2F] (gate first).
 void swiglu_forward(Context& context, MatrixView<const float> gate_up, MatrixView<float> h);
+// The same on the calling thread.
+void swiglu_rows(MatrixView<const float> gate_up, MatrixView<float> h);
 void swiglu_backward(Context& context, MatrixView<const float> gate_up, MatrixView<const float> dh,
                      MatrixView<float> d_gate_up);
 

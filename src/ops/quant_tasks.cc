@@ -1,6 +1,7 @@
 // A call has two steps. Rows are quantised once for each kind of left tile that the types of their
-// matrix ask for. Then the output is cut into rectangles, each a tile of rows times columns of one
-// part of a matrix: all groups in one parallel region, costly tasks first.
+// matrix ask for. Then the output is cut into rectangles, tiles of rows times columns of one part
+// of a matrix: all groups in one parallel region, costly tasks first. Within a task all tiles take
+// a block of columns while it is in the second cache, so that weights come from memory once.
 #include "ops/quant_tasks.h"
 
 #include <algorithm>
@@ -29,6 +30,11 @@ constexpr std::int64_t kLeastBytes = 128 << 10;
 // Numbers that one thread quantises in the time that waking the others takes (about 10 us).
 constexpr std::int64_t kQuantiseAlone = 48 << 10;
 
+// Weights that all tiles of a task take before the next: a part of the second cache beside a tile.
+// One tile alone reads longer runs, at the memory's speed.
+constexpr std::int64_t kBlockBytes = 128 << 10;
+constexpr std::int64_t kLongBlockBytes = 1 << 20;
+
 // Rows as the matrices of one kind take them.
 struct LeftTile {
   std::int64_t row, rows;
@@ -36,10 +42,18 @@ struct LeftTile {
   std::int64_t at;  // bytes from the first tile
 };
 
-struct Task {
+// What the rows of a task are multiplied with: columns of a part, from `column` on.
+struct Operand {
   const Part* part;
-  std::size_t left;              // its tile
-  std::int64_t column, columns;  // of the part
+  std::size_t left;  // the first tile of the group, in the form that the part takes
+  std::int64_t column;
+};
+
+struct Task {
+  std::array<Operand, 2> operands;  // gate and up, or one
+  std::size_t group;
+  std::int64_t tile, tiles;      // of the group
+  std::int64_t column, columns;  // of the output
   std::int64_t cost;
 };
 
@@ -50,65 +64,141 @@ struct Plan {
   std::int64_t numbers = 0;  // to be quantised
 };
 
-// The tiles of a group's rows for weights of `type`; returns the index of the first.
-std::size_t add_lefts(Plan& plan, std::int64_t row, std::int64_t rows, QuantType type,
-                      std::int64_t k) {
-  const std::size_t first = plan.lefts.size();
-  const std::int64_t tiles = ceil_div(rows, kQuantRows);
-  for (std::int64_t t = 0; t < tiles; ++t) {
-    const Range r = part_of(rows, 1, t, tiles);
-    plan.lefts.push_back({row + r.begin, r.count, type, plan.left_bytes});
-    plan.left_bytes += kernels::quant_left_layout(type).size(r.count, k);
-  }
-  plan.numbers += rows * k;
-  return first;
+// Which halves of a matrix of 2F columns are gate and up: two parts, or one whose halves are whole
+// panels.
+bool has_halves(const PackedMatrix& b) {
+  const std::span<const Part> parts = b.quant_parts();
+  if (parts.size() == 2) return parts[0].n == parts[1].n;
+  return parts.size() == 1 && parts[0].n % (2 * kQuantPanel) == 0;
 }
 
-std::int64_t cost_of_rows(std::int64_t rows) { return std::max(rows, kRowsWorthStreaming); }
-
-// All tiles times all columns of a part, in tasks of about `target` costs.
-void add_tasks(Plan& plan, const Part& part, std::size_t first, std::int64_t rows, std::int64_t k,
-               std::int64_t target) {
-  const std::int64_t most =
-      std::max<std::int64_t>(1, part.n * quant_bytes(part.type, k) / kLeastBytes);
-  const std::int64_t tiles = ceil_div(rows, kQuantRows);
-  for (std::size_t t = first; t < first + static_cast<std::size_t>(tiles); ++t) {
-    const std::int64_t cost = cost_of_rows(plan.lefts[t].rows);
-    const std::int64_t cuts = std::clamp<std::int64_t>(ceil_div(cost * part.n, target), 1, most);
-    for (std::int64_t c = 0; c < cuts; ++c) {
-      const Range columns = part_of(part.n, kQuantPanel, c, cuts);
-      if (columns.count == 0) continue;
-      plan.tasks.push_back({&part, t, columns.begin, columns.count, cost * columns.count});
+class Planner {
+ public:
+  Planner(int threads, const Offsets& offsets, std::span<const PackedMatrix* const> b,
+          std::int64_t k, bool gated)
+      : k_(k), gated_(gated) {
+    std::int64_t total = 0;
+    for (std::size_t g = 0; g < offsets.groups(); ++g) {
+      if (offsets.rows(g) > 0) total += cost_of(offsets.rows(g)) * b[g]->n();
     }
+    target_ = threads == 1 ? total : std::max<std::int64_t>(1, total / (threads * kTasks));
+    for (std::size_t g = 0; g < offsets.groups(); ++g) {
+      if (offsets.rows(g) > 0) add_group(g, offsets.begin(g), offsets.rows(g), *b[g]);
+    }
+    std::sort(plan_.tasks.begin(), plan_.tasks.end(),
+              [](const Task& x, const Task& y) { return x.cost > y.cost; });
   }
-}
+  const Plan& plan() const { return plan_; }
 
-Plan make_plan(int threads, const Offsets& offsets, std::span<const PackedMatrix* const> b,
-               std::int64_t k) {
-  std::int64_t total = 0;
-  for (std::size_t g = 0; g < offsets.groups(); ++g) {
-    if (offsets.rows(g) > 0) total += cost_of_rows(offsets.rows(g)) * b[g]->n();
-  }
-  const std::int64_t target =
-      threads == 1 ? total : std::max<std::int64_t>(1, total / (threads * kTasks));
-  Plan plan;
-  for (std::size_t g = 0; g < offsets.groups(); ++g) {
-    const std::int64_t rows = offsets.rows(g);
-    if (rows == 0) continue;
-    const std::span<const Part> parts = b[g]->quant_parts();
-    std::vector<std::size_t> firsts;
+ private:
+  static std::int64_t cost_of(std::int64_t rows) { return std::max(rows, kRowsWorthStreaming); }
+
+  void add_group(std::size_t group, std::int64_t row, std::int64_t rows, const PackedMatrix& b) {
+    const std::span<const Part> parts = b.quant_parts();
+    std::vector<std::size_t> lefts;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const QuantLeftLayout layout = kernels::quant_left_layout(parts[i].type);
       std::size_t same = 0;
       while (same < i && kernels::quant_left_layout(parts[same].type) != layout) ++same;
-      firsts.push_back(same < i ? firsts[same]
-                                : add_lefts(plan, offsets.begin(g), rows, parts[i].type, k));
-      add_tasks(plan, parts[i], firsts[i], rows, k, target);
+      lefts.push_back(same < i ? lefts[same] : add_lefts(row, rows, parts[i].type));
+    }
+    if (!gated_) {
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        const Operand operand = {&parts[i], lefts[i], 0};
+        add_tasks(group, rows, {operand, operand}, parts[i].column, parts[i].n);
+      }
+      return;
+    }
+    const std::int64_t width = b.n() / 2;
+    const Operand gate = {&parts[0], lefts[0], 0};
+    const Operand up = {&parts.back(), lefts.back(), parts.size() == 2 ? 0 : width};
+    add_tasks(group, rows, {gate, up}, 0, width);
+  }
+
+  // The tiles of a group's rows for weights of `type`; returns the index of the first.
+  std::size_t add_lefts(std::int64_t row, std::int64_t rows, QuantType type) {
+    const std::size_t first = plan_.lefts.size();
+    const std::int64_t tiles = ceil_div(rows, kQuantRows);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const Range r = part_of(rows, 1, t, tiles);
+      plan_.lefts.push_back({row + r.begin, r.count, type, plan_.left_bytes});
+      plan_.left_bytes += kernels::quant_left_layout(type).size(r.count, k_);
+    }
+    plan_.numbers += rows * k_;
+    return first;
+  }
+
+  // All tiles times `n` columns in tasks of about the target's cost: cut by columns first, and by
+  // tiles where there are not enough columns.
+  void add_tasks(std::size_t group, std::int64_t rows, std::array<Operand, 2> operands,
+                 std::int64_t column, std::int64_t n) {
+    const std::int64_t width = gated_ ? 2 : 1;
+    const std::int64_t wanted = ceil_div(cost_of(rows) * n * width, target_);
+    const std::int64_t bytes = n * width * quant_bytes(operands[0].part->type, k_);
+    const std::int64_t most = std::max<std::int64_t>(1, bytes / kLeastBytes);
+    const std::int64_t cuts = std::clamp<std::int64_t>(wanted, 1, most);
+    const std::int64_t tiles = ceil_div(rows, kQuantRows);
+    const std::int64_t tile_cuts = std::clamp<std::int64_t>(ceil_div(wanted, cuts), 1, tiles);
+    for (std::int64_t c = 0; c < cuts; ++c) {
+      const Range columns = part_of(n, kQuantPanel, c, cuts);
+      if (columns.count == 0) continue;
+      std::array<Operand, 2> at = operands;
+      for (Operand& operand : at) operand.column += columns.begin;
+      for (std::int64_t t = 0; t < tile_cuts; ++t) {
+        const Range tile = part_of(tiles, 1, t, tile_cuts);
+        const std::int64_t cost = cost_of(rows * tile.count / tiles) * columns.count;
+        plan_.tasks.push_back(
+            {at, group, tile.begin, tile.count, column + columns.begin, columns.count, cost});
+      }
     }
   }
-  std::sort(plan.tasks.begin(), plan.tasks.end(),
-            [](const Task& x, const Task& y) { return x.cost > y.cost; });
-  return plan;
+
+  std::int64_t k_;
+  bool gated_;
+  std::int64_t target_ = 0;
+  Plan plan_;
+};
+
+// Columns of a block of weights, in whole panels.
+std::int64_t block_columns(const Task& task, std::int64_t k) {
+  const QuantType type = task.operands[0].part->type;
+  const std::int64_t bytes = task.tiles == 1 ? kLongBlockBytes : kBlockBytes;
+  return std::max<std::int64_t>(1, bytes / kernels::quant_layout(type)->panel_size(k)) *
+         kQuantPanel;
+}
+
+// Quantises all tiles; rows[i] is row i of the groups.
+template <class RowAt>
+const std::byte* quantise_lefts(Context& context, const QuantKernels& kernel, const Plan& plan,
+                                std::int64_t k, const RowAt& row_at) {
+  std::byte* const lefts = context.scratch<std::byte>(Context::kPackRows, plan.left_bytes);
+  const auto quantise = [&](std::int64_t i) {
+    const LeftTile& tile = plan.lefts[static_cast<std::size_t>(i)];
+    std::array<const float*, kQuantRows> rows;
+    for (std::int64_t r = 0; r < tile.rows; ++r) {
+      rows[static_cast<std::size_t>(r)] = row_at(tile.row + r);
+    }
+    kernel.quantize_left(tile.type, rows.data(), tile.rows, k, lefts + tile.at);
+  };
+  const auto n_lefts = static_cast<std::int64_t>(plan.lefts.size());
+  if (plan.numbers <= kQuantiseAlone) {
+    for (std::int64_t i = 0; i < n_lefts; ++i) quantise(i);
+  } else {
+    context.pool.parallel_tasks(n_lefts, quantise);
+  }
+  return lefts;
+}
+
+// Columns column .. column + n - 1 of an operand, for the rows of its tile-th tile.
+void multiply_tile(const QuantKernels& kernel, const Plan& plan, const std::byte* lefts,
+                   const Operand& operand, std::int64_t tile, std::int64_t column, std::int64_t n,
+                   std::int64_t k, float* y, std::int64_t y_stride, bool accumulate) {
+  const LeftTile& left = plan.lefts[operand.left + static_cast<std::size_t>(tile)];
+  const std::int64_t panel = (operand.column + column) / kQuantPanel;
+  const std::byte* right =
+      operand.part->panels + panel * kernels::quant_layout(operand.part->type)->panel_size(k);
+  kernel.product(
+      {operand.part->type, lefts + left.at, right, k, left.rows, n, y, y_stride, accumulate});
 }
 
 }  // namespace
@@ -124,26 +214,63 @@ void multiply_quant_groups(Context& context, const QuantKernels& kernel, MatrixV
                            bool accumulate) {
   const std::int64_t k = x.cols;
   if (y.rows == 0 || y.cols == 0) return;
-  const Plan plan = make_plan(context.pool.size(), Offsets(offsets_E1), b, k);
-  std::byte* const lefts = context.scratch<std::byte>(Context::kPackRows, plan.left_bytes);
-  const auto quantise = [&](std::int64_t i) {
-    const LeftTile& tile = plan.lefts[static_cast<std::size_t>(i)];
-    kernel.quantize_left(tile.type, x.row(tile.row), x.stride, tile.rows, k, lefts + tile.at);
-  };
-  const auto n_lefts = static_cast<std::int64_t>(plan.lefts.size());
-  if (plan.numbers <= kQuantiseAlone) {
-    for (std::int64_t i = 0; i < n_lefts; ++i) quantise(i);
-  } else {
-    context.pool.parallel_tasks(n_lefts, quantise);
-  }
+  const Planner planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/false);
+  const Plan& plan = planner.plan();
+  const std::byte* lefts =
+      quantise_lefts(context, kernel, plan, k, [&](std::int64_t i) { return x.row(i); });
   run_tasks(context, std::span<const Task>(plan.tasks), [&](int, const Task& task) {
-    const Part& part = *task.part;
-    const LeftTile& left = plan.lefts[task.left];
-    const QuantLayout& layout = *kernels::quant_layout(part.type);
-    kernel.product({part.type, lefts + left.at,
-                    part.panels + task.column / kQuantPanel * layout.panel_size(k), k, left.rows,
-                    task.columns, y.row(left.row) + part.column + task.column, y.stride,
-                    accumulate});
+    const Operand& operand = task.operands[0];
+    const std::int64_t block = block_columns(task, k);
+    for (std::int64_t c = 0; c < task.columns; c += block) {
+      const std::int64_t n = std::min(block, task.columns - c);
+      for (std::int64_t tile = task.tile; tile < task.tile + task.tiles; ++tile) {
+        const LeftTile& left = plan.lefts[operand.left + static_cast<std::size_t>(tile)];
+        multiply_tile(kernel, plan, lefts, operand, tile, c, n, k,
+                      y.row(left.row) + task.column + c, y.stride, accumulate);
+      }
+    }
+  });
+}
+
+bool can_gate_quant_groups(std::span<const PackedMatrix* const> b) {
+  return std::all_of(b.begin(), b.end(),
+                     [](const PackedMatrix* m) { return m == nullptr || has_halves(*m); });
+}
+
+void gate_quant_groups(Context& context, const QuantKernels& kernel, MatrixView<const float> x,
+                       std::span<const std::int32_t> rows_N,
+                       std::span<const std::int32_t> offsets_E1,
+                       std::span<const PackedMatrix* const> b, const GatedUnit& unit,
+                       MatrixView<float> h) {
+  const std::int64_t k = x.cols;
+  if (h.rows == 0 || h.cols == 0) return;
+  const Planner planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/true);
+  const Plan& plan = planner.plan();
+  const std::byte* lefts = quantise_lefts(context, kernel, plan, k, [&](std::int64_t i) {
+    return x.row(rows_N.empty() ? i : rows_N[static_cast<std::size_t>(i)]);
+  });
+  std::int64_t widest = 0;
+  for (const Task& task : plan.tasks) {
+    widest = std::max(widest, std::min(task.columns, block_columns(task, k)));
+  }
+  const ThreadScratch scratch(context, Context::kGather,
+                              kQuantRows * 2 * widest * static_cast<std::int64_t>(sizeof(float)));
+  run_tasks(context, std::span<const Task>(plan.tasks), [&](int thread, const Task& task) {
+    float* const both = reinterpret_cast<float*>(scratch.of(thread));
+    const std::int64_t block = block_columns(task, k);
+    for (std::int64_t c = 0; c < task.columns; c += block) {
+      const std::int64_t n = std::min(block, task.columns - c);
+      for (std::int64_t tile = task.tile; tile < task.tile + task.tiles; ++tile) {
+        for (int i = 0; i < 2; ++i) {
+          multiply_tile(kernel, plan, lefts, task.operands[static_cast<std::size_t>(i)], tile, c, n,
+                        k, both + i * n, 2 * n, false);
+        }
+        const LeftTile& left = plan.lefts[task.operands[0].left + static_cast<std::size_t>(tile)];
+        const std::int64_t column = task.column + c;
+        unit(task.group, column, {both, left.rows, 2 * n},
+             h.rows_range(left.row, left.rows).cols_range(column, n));
+      }
+    }
   });
 }
 

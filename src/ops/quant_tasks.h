@@ -19,6 +19,14 @@ void multiply_quant_groups(Context& context, const kernels::QuantKernels& kernel
                            std::span<const PackedMatrix* const> b, MatrixView<float> y,
                            bool accumulate);
 
+// grouped_matmul_gated where every B can_gate_quant_groups. rows_N may be empty: row i is row i.
+bool can_gate_quant_groups(std::span<const PackedMatrix* const> b);
+void gate_quant_groups(Context& context, const kernels::QuantKernels& kernel,
+                       MatrixView<const float> x, std::span<const std::int32_t> rows_N,
+                       std::span<const std::int32_t> offsets_E1,
+                       std::span<const PackedMatrix* const> b, const GatedUnit& unit,
+                       MatrixView<float> h);
+
 // Panels [begin, end) of `rows`; `panels` is the first of all.
 void pack_quant_panels(const BlockRows& rows, std::int64_t k, std::int64_t begin, std::int64_t end,
                        std::byte* panels);

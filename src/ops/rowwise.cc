@@ -121,10 +121,9 @@ void apply_sinks(Context& context, const float* sinks_H, const float* lse_TH, in
   });
 }
 
-void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float limit,
-                    MatrixView<float> h) {
+void clamped_swiglu_rows(MatrixView<const float> gate_up, float limit, MatrixView<float> h) {
   constexpr float kAlpha = 1.702f;
-  for_rows(context, h.rows, h.cols, [&](std::int64_t t) {
+  for (std::int64_t t = 0; t < h.rows; ++t) {
     const float* gate = gate_up.row(t);
     const float* up = gate + h.cols;
     float* to = h.row(t);
@@ -133,6 +132,13 @@ void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float lim
       const float u = std::min(std::max(up[i], -limit), limit);
       to[i] = (u + 1.0f) * (g * sigmoid(kAlpha * g));
     }
+  }
+}
+
+void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float limit,
+                    MatrixView<float> h) {
+  for_rows(context, h.rows, h.cols, [&](std::int64_t t) {
+    clamped_swiglu_rows(gate_up.rows_range(t, 1), limit, h.rows_range(t, 1));
   });
 }
 

@@ -48,5 +48,7 @@ void apply_sinks(Context& context, const float* sinks_H, const float* lse_TH, in
 //   g = min(gate, limit), u = clamp(up, -limit, limit), h = (u + 1) g sigmoid(1.702 g)
 void clamped_swiglu(Context& context, MatrixView<const float> gate_up, float limit,
                     MatrixView<float> h);
+// The same on the calling thread.
+void clamped_swiglu_rows(MatrixView<const float> gate_up, float limit, MatrixView<float> h);
 
 }  // namespace conclave::ops

@@ -29,6 +29,8 @@ struct Service::Call {
   Service& service;
   std::shared_ptr<Exchange> exchange;
   std::string id, path, method;
+  std::string client;    // who asks
+  bool counted = false;  // among the client's requests under way
   Clock::time_point begun = Clock::now();
   std::string notes;  // for the log
   bool done = false;

@@ -11,14 +11,16 @@
 namespace conclave::serve {
 
 Engine::Engine(ops::Context& context, models::LoadedModel& model, const EngineLimits& limits)
-    : context_(context), model_(model), limits_(limits) {
+    : context_(context),
+      model_(model),
+      limits_(limits),
+      history_(static_cast<std::size_t>(model.transformer->config().n_layers), Clock::now()) {
   if (!model.tokenizer) {
     fail(ErrorKind::kNotFound, "the model has no tokenizer, so it cannot be served");
   }
   const nn::TransformerConfig& config = model_.transformer->config();
   context_limit_ =
       limits.context > 0 ? std::min(limits.context, config.max_positions) : config.max_positions;
-  routing_L_.resize(static_cast<std::size_t>(config.n_layers));
   status_.first_token_counts.resize(std::size(kFirstTokenBounds) + 1);
   thread_ = std::thread([this] { loop(); });
 }
@@ -64,37 +66,6 @@ void Engine::check(const SequenceRequest& request) const {
   }
 }
 
-Admission Engine::submit(std::vector<SequenceRequest> requests) {
-  std::vector<SequencePtr> sequences;
-  std::int64_t tokens = 0;
-  for (SequenceRequest& request : requests) {
-    check(request);
-    tokens += static_cast<std::int64_t>(request.prompt.size());
-    sequences.push_back(std::make_unique<Sequence>(std::move(request), *model_.tokenizer));
-    sequences.back()->cache_bytes = cache_bytes(sequences.back()->request);
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    if (!accepting_) return Admission::kStopping;
-    const auto count = static_cast<std::int64_t>(sequences.size());
-    if (status_.queued + count > limits_.max_queued) return Admission::kQueueFull;
-    if (status_.queued_tokens + tokens > limits_.max_queued_tokens) return Admission::kTokensFull;
-    status_.queued += count;
-    status_.queued_tokens += tokens;
-    for (SequencePtr& sequence : sequences) queue_.push_back(std::move(sequence));
-  }
-  wake_.notify_one();
-  return Admission::kAccepted;
-}
-
-Admission Engine::admission() const {
-  const std::lock_guard lock(mutex_);
-  if (!accepting_) return Admission::kStopping;
-  if (status_.queued >= limits_.max_queued) return Admission::kQueueFull;
-  if (status_.queued_tokens >= limits_.max_queued_tokens) return Admission::kTokensFull;
-  return Admission::kAccepted;
-}
-
 void Engine::wake() {
   {
     const std::lock_guard lock(mutex_);
@@ -126,7 +97,12 @@ EngineStatus Engine::status() const {
 
 std::vector<moe::RoutingStatistics> Engine::routing() const {
   const std::lock_guard lock(statistics_mutex_);
-  return routing_L_;
+  return history_.total();
+}
+
+RoutingHistory::Window Engine::routing_window(double seconds) const {
+  const std::lock_guard lock(statistics_mutex_);
+  return history_.window(seconds, Clock::now());
 }
 
 int Engine::retry_after() const {

@@ -4,6 +4,10 @@
 // stalls a stream. Sequences join and leave between steps. A sequence's tokens are the same alone
 // and in company, because no row of a forward pass depends on the others.
 //
+// Who waits is taken in turns between clients (fair_queue.h), and while one client fills the queue
+// there remains room for others: a client may hold up to kQueueShare times what is free (dynamic
+// thresholds, Choudhury and Hahne 1998).
+//
 // Every sequence has a KV cache of its own for its prompt and longest answer. It is admitted only
 // when that fits the budget, so nothing that runs is ever taken back.
 #pragma once
@@ -12,7 +16,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -26,6 +29,8 @@
 #include "models/model_files.h"
 #include "moe/statistics.h"
 #include "nn/transformer.h"
+#include "serve/fair_queue.h"
+#include "serve/routing_history.h"
 
 namespace conclave::serve {
 
@@ -35,10 +40,14 @@ struct EngineLimits {
   std::int64_t max_running = 16;                  // sequences in a step
   std::int64_t max_queued = 256;                  // sequences that wait
   std::int64_t max_queued_tokens = 1 << 18;       // of their prompts
+  std::int64_t client_queued_tokens = 0;          // of one client's prompts; 0: no limit
   std::int64_t prefill_chunk = 256;               // prompt tokens in a step
   std::int64_t kv_bytes = std::int64_t{4} << 30;  // of all running sequences' caches
   std::int64_t context = 0;                       // prompt and answer together; 0: the model's
 };
+
+// A client alone may hold 8/9 of the queue, two of them 8/17 each.
+inline constexpr std::int64_t kQueueShare = 8;
 
 // Experts that one pass chose for one token, the layers with a router one after the other, best
 // first.
@@ -78,6 +87,7 @@ using EventCallback = std::function<void(Event&&)>;
 using CancelFlag = std::shared_ptr<std::atomic<bool>>;
 
 struct SequenceRequest {
+  std::string client;                // who asks: clients take turns
   std::vector<std::int32_t> prompt;  // not empty, ids of the vocabulary
   infer::SamplingOptions sampling;
   std::int64_t max_tokens = 16;
@@ -93,13 +103,20 @@ struct SequenceRequest {
   EventCallback on_event;
 };
 
-enum class Admission : std::uint8_t { kAccepted, kQueueFull, kTokensFull, kStopping };
+enum class Admission : std::uint8_t {
+  kAccepted,
+  kQueueFull,
+  kTokensFull,
+  kClientShare,   // one client's share of the queue is full
+  kClientTokens,  // client_queued_tokens
+  kStopping,
+};
 
 // Counts since the start, and what is there now.
 struct EngineStatus {
   std::int64_t queued = 0, queued_tokens = 0, running = 0, kv_bytes = 0;
   std::int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, finished = 0, cancelled = 0;
-  double step_seconds = 0;
+  double step_seconds = 0, routing_seconds = 0;  // in steps; of them counting routing
   // First-token times below kFirstTokenBounds[i] seconds, and all of them.
   std::vector<std::int64_t> first_token_counts;
   double first_token_seconds = 0;
@@ -120,7 +137,7 @@ class Engine {
   // token that does not exist, a prompt and answer beyond the context or the cache budget.
   Admission submit(std::vector<SequenceRequest> requests);
   // What submit would say to one more sequence of unknown length: to refuse early.
-  Admission admission() const;
+  Admission admission(const std::string& client = "") const;
   // Looks at the cancel flags now instead of after the next event.
   void wake();
   // From now on submit says kStopping; what was accepted goes on.
@@ -133,6 +150,8 @@ class Engine {
   EngineStatus status() const;
   // Routing since the start, one entry a layer.
   std::vector<moe::RoutingStatistics> routing() const;
+  // Of the last seconds.
+  RoutingHistory::Window routing_window(double seconds) const;
   // Seconds until a place in the queue is likely to be free, from recent steps; at least 1.
   int retry_after() const;
 
@@ -142,6 +161,7 @@ class Engine {
   using SequencePtr = std::unique_ptr<Sequence>;
 
   void check(const SequenceRequest& request) const;
+  Admission admit(const std::string& client, std::int64_t count, std::int64_t tokens) const;
   std::int64_t cache_bytes(const SequenceRequest& request) const;
   void loop();
   bool wait_for_work();
@@ -165,7 +185,7 @@ class Engine {
 
   mutable std::mutex mutex_;  // of what follows, up to statistics_mutex_
   std::condition_variable wake_;
-  std::deque<SequencePtr> queue_;
+  FairQueue<SequencePtr> queue_;
   EngineStatus status_;
   bool accepting_ = true, stopping_ = false, woken_ = false;
   double seconds_per_sequence_ = 0.5;  // smoothed time between two ends
@@ -173,7 +193,8 @@ class Engine {
   std::atomic<bool> end_all_{false};
 
   mutable std::mutex statistics_mutex_;
-  std::vector<moe::RoutingStatistics> routing_L_;
+  RoutingHistory history_;
+  double routing_seconds_ = 0;  // spent on counting
 
   // The engine thread's own.
   std::vector<SequencePtr> running_;

@@ -35,6 +35,7 @@ void Engine::advance(Row& row) {
   {
     const std::lock_guard lock(mutex_);
     ++status_.generated_tokens;
+    queue_.charge(s.request.client, 1);
   }
   s.request.on_event(std::move(event));
   if (s.filter.stopped() || (s.constraint && s.constraint->must_end())) {
@@ -57,6 +58,7 @@ void Engine::finish(Sequence& s, EndReason reason, const std::string& error) {
   {
     const std::lock_guard lock(mutex_);
     --status_.running;
+    queue_.leave(s.request.client);
     ++(reason == EndReason::kCancelled ? status_.cancelled : status_.finished);
     const Clock::time_point now = Clock::now();
     const double gap = std::chrono::duration<double>(now - last_end_).count();

@@ -40,45 +40,6 @@ bool Engine::wait_for_work() {
   return !stopping_ || !queue_.empty() || !running_.empty();
 }
 
-// Starts what fits, in the order of arrival, and ends what waits in vain.
-void Engine::take_from_queue(std::vector<SequencePtr>& ended) {
-  std::vector<SequencePtr> starting;
-  std::vector<EndReason> reasons;
-  {
-    const std::lock_guard lock(mutex_);
-    const Clock::time_point now = Clock::now();
-    std::int64_t bytes = kv_bytes_;
-    bool blocked = false;
-    for (auto place = queue_.begin(); place != queue_.end();) {
-      Sequence& sequence = **place;
-      const EndReason reason = end_all_ ? EndReason::kShutdown : sequence.overdue(now);
-      const bool leaves = reason != EndReason::kNone;
-      const auto count = static_cast<std::int64_t>(running_.size() + starting.size());
-      if (!leaves) {
-        blocked = blocked || count >= limits_.max_running ||
-                  bytes + sequence.cache_bytes > limits_.kv_bytes;
-      }
-      if (!leaves && blocked) {
-        ++place;
-        continue;
-      }
-      --status_.queued;
-      status_.queued_tokens -= static_cast<std::int64_t>(sequence.request.prompt.size());
-      ++status_.running;  // until finish() takes it away
-      if (leaves) {
-        reasons.push_back(reason);
-        ended.push_back(std::move(*place));
-      } else {
-        bytes += sequence.cache_bytes;
-        starting.push_back(std::move(*place));
-      }
-      place = queue_.erase(place);
-    }
-  }
-  for (std::size_t i = 0; i < ended.size(); ++i) finish(*ended[i], reasons[i]);
-  for (SequencePtr& sequence : starting) start(std::move(sequence));
-}
-
 void Engine::start(SequencePtr sequence) {
   if (sequence->request.max_tokens == 0 && sequence->request.pooling == Pooling::kNone) {
     finish(*sequence, EndReason::kLength);
@@ -149,7 +110,9 @@ void Engine::build_batch(nn::Batch& batch) {
 void Engine::record_routing(int layer, const moe::RoutingDecision& decision) {
   {
     const std::lock_guard lock(statistics_mutex_);
-    routing_L_[static_cast<std::size_t>(layer)].add(decision);
+    const Clock::time_point begin = Clock::now();
+    history_.add(layer, decision);
+    routing_seconds_ += seconds_since(begin);
   }
   if (decision.n_experts < 2) return;
   for (const Row& row : rows_) {
@@ -168,6 +131,12 @@ void Engine::step() {
   const Clock::time_point begin = Clock::now();
   nn::Batch batch;
   build_batch(batch);
+  {
+    const std::lock_guard lock(statistics_mutex_);
+    const Clock::time_point now = Clock::now();
+    history_.advance(now);
+    routing_seconds_ += seconds_since(now);
+  }
   nn::ForwardOptions options;
   options.observer = [this](int layer, const moe::RoutingDecision& decision,
                             const moe::DispatchPlan&) { record_routing(layer, decision); };
@@ -186,6 +155,7 @@ void Engine::step() {
   const std::lock_guard lock(mutex_);
   ++status_.steps;
   status_.step_seconds += seconds_since(begin);
+  status_.routing_seconds = routing_seconds_;
   status_.prompt_tokens += prompt_rows;
 }
 

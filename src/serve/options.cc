@@ -63,8 +63,10 @@ void assign(const std::string& path, const Setting& s, const std::string& key,
 
 std::vector<Setting> settings_of(ServerOptions& o) {
   return {
-      {"host", &o.host, 0, 0, "address to listen at; any but loopback needs an API key"},
+      {"host", &o.host, 0, 0,
+       "address to listen at; any but loopback needs an API key; none: no port"},
       {"port", &o.port, 0, 65535, "port to listen at; 0: a free one"},
+      {"unix-socket", &o.unix_socket, 0, 0, "path of a Unix socket to listen at as well"},
       {"model-name", &o.model_name, 0, 0, "name in the API (default: the model's file name)"},
       {"api-key", &o.api_keys, 0, 0, "key that requests must bring, repeated"},
       {"allow-host", &o.allowed_hosts, 0, 0, "further Host header to answer, repeated"},
@@ -76,6 +78,12 @@ std::vector<Setting> settings_of(ServerOptions& o) {
       {"max-running", &o.engine.max_running, 1, 4096, "sequences computed together"},
       {"max-queued", &o.engine.max_queued, 1, kMany, "sequences that wait; more are refused"},
       {"max-queued-tokens", &o.engine.max_queued_tokens, 1, kMany, "prompt tokens that wait"},
+      {"client-requests", &o.client.requests, 0, kMany,
+       "requests under way of one API key, or address where no keys are set; 0: no limit"},
+      {"client-requests-per-minute", &o.client.requests_per_minute, 0, kMany,
+       "requests a minute of one key or address; 0: no limit"},
+      {"client-queued-tokens", &o.engine.client_queued_tokens, 0, kMany,
+       "prompt tokens that wait of one key or address; 0: no limit"},
       {"prefill-chunk", &o.engine.prefill_chunk, 1, 65536, "prompt tokens read in a step"},
       {"kv-bytes", &o.engine.kv_bytes, 1, kSize, "memory of all keys and values"},
       {"context", &o.engine.context, 0, kMany, "longest prompt and answer; 0: the model's"},
@@ -119,7 +127,14 @@ void read_options(const std::string& path, ServerOptions& options,
 }
 
 void validate(const ServerOptions& options) {
-  if (!is_loopback(options.host) && options.api_keys.empty()) {
+  if (!options.listens() && options.unix_socket.empty()) {
+    fail(ErrorKind::kInvalidArgument, "host none needs a --unix-socket to listen at");
+  }
+  if (options.unix_socket.size() > 100) {
+    fail(ErrorKind::kInvalidArgument, "the path of a Unix socket has {} bytes: expected up to 100",
+         options.unix_socket.size());
+  }
+  if (options.listens() && !is_loopback(options.host) && options.api_keys.empty()) {
     fail(ErrorKind::kInvalidArgument,
          "host {} can be reached from other machines: set an API key (--api-key), or listen at "
          "127.0.0.1",

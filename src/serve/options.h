@@ -7,23 +7,28 @@
 #include <variant>
 #include <vector>
 
+#include "serve/client_limits.h"
 #include "serve/engine.h"
 #include "serve/http/exchange.h"
 
 namespace conclave::serve {
 
 struct ServerOptions {
-  std::string host = "127.0.0.1";
-  std::int64_t port = 8080;  // 0: a free one
-  std::string model_name;    // in the API; empty: the last part of the model's path
+  std::string host = "127.0.0.1";  // "none": no port
+  std::int64_t port = 8080;        // 0: a free one
+  std::string unix_socket;         // path of a Unix socket to listen at as well; empty: none
+  std::string model_name;          // in the API; empty: the last part of the model's path
   std::vector<std::string> api_keys;
   std::vector<std::string> allowed_hosts;  // of the Host header, beside those of loopback
   std::int64_t default_max_tokens = 1024;  // of chats that do not say
   double request_seconds = 600;            // from accepting a request to the end of its answer
   double drain_seconds = 25;               // for accepted requests, after SIGTERM
   bool log_requests = true;
+  ClientLimitOptions client;
   EngineLimits engine;
   HttpLimits http;
+
+  bool listens() const { return host != "none"; }
 };
 
 // One setting: its TOML key is its name with '_', its flag the name with '-'.

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 
@@ -82,16 +83,24 @@ class Drain {
 void serve(ops::Context& context, const std::string& model, DType compute,
            const ServerOptions& options) {
   validate(options);
+  std::signal(SIGPIPE, SIG_IGN);  // a log that nobody reads any more ends no request
   ServedModel served{.loaded = models::load_model(context, model, compute),
                      .chat = chat_template(model),
                      .name = served_name(model, options),
                      .pooling = pooling_of(model)};
   Engine engine(context, served.loaded, options.engine);
   Service service(options, served, engine);
-  HttpServer http(options.host, static_cast<int>(options.port), options.http, service);
-  const bool six = options.host.find(':') != std::string::npos;
-  std::printf("Serving %s at http://%s%s%s:%d\n", served.name.c_str(), six ? "[" : "",
-              options.host.c_str(), six ? "]" : "", http.port());
+  HttpServer http(
+      {options.listens() ? options.host : "", static_cast<int>(options.port), options.unix_socket},
+      options.http, service);
+  if (options.listens()) {
+    const bool six = options.host.find(':') != std::string::npos;
+    std::printf("Serving %s at http://%s%s%s:%d\n", served.name.c_str(), six ? "[" : "",
+                options.host.c_str(), six ? "]" : "", http.port());
+  }
+  if (!options.unix_socket.empty()) {
+    std::printf("Serving %s at unix:%s\n", served.name.c_str(), options.unix_socket.c_str());
+  }
   std::fflush(stdout);
   Drain drain(options, http, service, engine);
   http.run([&](int count) { drain.on_signal(count); }, [&] { drain.on_tick(); });

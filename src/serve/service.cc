@@ -1,7 +1,8 @@
 #include "serve/service.h"
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <cstdio>
 #include <ctime>
 #include <random>
 
@@ -47,6 +48,19 @@ std::string origin_host(const std::string& origin) {
 const Service::Route Service::kRoutes[] = {
     {"GET", "/livez", true, false, &Service::live},
     {"GET", "/readyz", true, false, &Service::ready},
+    {"GET", "/", true, false, &Service::page},
+    {"GET", "/ui/page.css", true, false, &Service::page},
+    {"GET", "/ui/icon.svg", true, false, &Service::page},
+    {"GET", "/ui/base.js", true, false, &Service::page},
+    {"GET", "/ui/api.js", true, false, &Service::page},
+    {"GET", "/ui/markdown.js", true, false, &Service::page},
+    {"GET", "/ui/chat.js", true, false, &Service::page},
+    {"GET", "/ui/answer.js", true, false, &Service::page},
+    {"GET", "/ui/heat.js", true, false, &Service::page},
+    {"GET", "/ui/experts.js", true, false, &Service::page},
+    {"GET", "/ui/load.js", true, false, &Service::page},
+    {"GET", "/ui/main.js", true, false, &Service::page},
+    {"GET", "/v1/status", false, false, &Service::status},
     {"GET", "/version", false, false, &Service::version},
     {"GET", "/metrics", false, false, &Service::metrics},
     {"GET", "/v1/models", false, false, &Service::models},
@@ -64,7 +78,9 @@ Service::Service(const ServerOptions& options, const ServedModel& model, Engine&
       engine_(engine),
       created_(std::time(nullptr)),
       id_seed_((std::uint64_t{std::random_device()()} << 32) | std::random_device()()),
-      grammars_(model.loaded) {
+      grammars_(model.loaded),
+      clients_(options.client),
+      log_(options.log_requests ? STDERR_FILENO : -1) {
   if (model.chat) form_ = output_form(*model.chat);
   const nn::TransformerConfig& config = model.loaded.transformer->config();
   for (std::size_t i = 0; i < config.ffn_L.size(); ++i) {
@@ -99,31 +115,54 @@ bool Service::host_allowed(const std::string& host) const {
          (!options_.api_keys.empty() && more.empty());
 }
 
-bool Service::authorized(const HttpRequest& request) const {
-  if (options_.api_keys.empty()) return true;
-  if (request.authorization.size() != 1) return false;
+std::optional<std::string> Service::client_of(const HttpRequest& request) const {
+  if (options_.api_keys.empty()) return request.address;
+  if (request.authorization.size() != 1) return std::nullopt;
   const std::string& value = request.authorization[0];
-  if (value.size() < 7 || host_name(value.substr(0, 7)) != "bearer ") return false;
-  bool found = false;
-  for (const std::string& key : options_.api_keys) found |= same(value.substr(7), key);
-  return found;
+  if (value.size() < 7 || host_name(value.substr(0, 7)) != "bearer ") return std::nullopt;
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < options_.api_keys.size(); ++i) {
+    if (same(value.substr(7), options_.api_keys[i])) found = i + 1;
+  }
+  if (found == 0) return std::nullopt;
+  return fmt::format("key{}", found);
 }
 
 ApiError Service::refusal(Admission admission) const {
-  if (admission == Admission::kStopping) {
-    return overloaded("the server is shutting down", 5);
+  const int seconds = engine_.retry_after();
+  switch (admission) {
+    case Admission::kStopping:
+      return overloaded("the server is shutting down", 5);
+    case Admission::kTokensFull:
+      return overloaded("too many prompt tokens are waiting already", seconds);
+    case Admission::kClientShare:
+      return overloaded("too many requests of this client are waiting already", seconds);
+    case Admission::kClientTokens:
+      return {
+          .status = 429,
+          .type = "tokens",
+          .code = "rate_limit_exceeded",
+          .message = fmt::format("Rate limit reached: prompts of this client with {} tokens may "
+                                 "wait, not more.",
+                                 options_.engine.client_queued_tokens),
+          .param = {},
+          .retry_after = seconds};
+    default:
+      return overloaded("too many requests are waiting already", seconds);
   }
-  const char* const what = admission == Admission::kQueueFull ? "requests" : "prompt tokens";
-  return overloaded(fmt::format("too many {} are waiting already", what), engine_.retry_after());
 }
 
-std::optional<ApiError> Service::check_load() const {
-  const Admission admission = draining_ ? Admission::kStopping : engine_.admission();
+std::optional<ApiError> Service::check_client(const std::string& client) {
+  return clients_.check(client, Clock::now(), engine_.retry_after());
+}
+
+std::optional<ApiError> Service::check_load(const std::string& client) const {
+  const Admission admission = draining_ ? Admission::kStopping : engine_.admission(client);
   if (admission == Admission::kAccepted) return std::nullopt;
   return refusal(admission);
 }
 
-std::optional<ApiError> Service::check(const HttpRequest& request) const {
+std::optional<ApiError> Service::check(const HttpRequest& request) {
   if (!request.host || !host_allowed(*request.host)) {
     return ApiError{
         .status = request.host ? 403 : 400,
@@ -140,7 +179,8 @@ std::optional<ApiError> Service::check(const HttpRequest& request) const {
   }
   bool path_exists = false;
   const Route* const route = find_route(request, path_exists);
-  if ((route == nullptr || !route->open) && !authorized(request)) {
+  const std::optional<std::string> client = client_of(request);
+  if ((route == nullptr || !route->open) && !client) {
     return ApiError{.status = 401,
                     .code = "invalid_api_key",
                     .message = "the API key is missing or wrong (Authorization: Bearer KEY)",
@@ -153,21 +193,39 @@ std::optional<ApiError> Service::check(const HttpRequest& request) const {
                                            request.path.substr(0, 100)),
                     .param = {}};
   }
-  return route->compute ? check_load() : std::nullopt;
+  if (!route->compute) return std::nullopt;
+  if (auto error = check_client(*client)) return error;
+  if (auto error = check_load(*client)) return error;
+  clients_.count(*client, Clock::now());
+  return std::nullopt;
 }
 
 std::optional<HttpResponse> Service::refuse(const HttpRequest& request) {
   const std::optional<ApiError> error = check(request);
   if (!error) return std::nullopt;
   ++answers_[{"refused", error->status}];
-  return error_response(*error);
+  HttpResponse response = error_response(*error);
+  const std::string id = id_of(request);
+  response.headers.emplace_back("X-Request-Id", id);
+  log(fmt::format("request={} client={} refused=true status={} error={}", id, request.address,
+                  error->status, error->code));
+  return response;
 }
 
 HttpResponse Service::malformed(int status, const std::string& reason) {
   ++answers_[{"malformed", status}];
   ApiError error = bad_request(reason);
   error.status = status;
-  return error_response(error);
+  HttpResponse response = error_response(error);
+  const std::string id = id_of({});
+  response.headers.emplace_back("X-Request-Id", id);
+  log(fmt::format("request={} malformed=true status={}", id, status));
+  return response;
+}
+
+std::string Service::id_of(const HttpRequest& request) {
+  if (usable_id(request.request_id)) return request.request_id;
+  return fmt::format("req-{:016x}{:08x}", id_seed_, ++id_count_);
 }
 
 void Service::handle(std::shared_ptr<Exchange> exchange) {
@@ -175,11 +233,19 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
   const HttpRequest& request = call->exchange->request();
   call->path = request.path;
   call->method = request.method;
-  call->id = usable_id(request.request_id)
-                 ? request.request_id
-                 : fmt::format("req-{:016x}{:08x}", id_seed_, ++id_count_);
+  call->id = id_of(request);
   bool path_exists = false;
   const Route* const route = find_route(request, path_exists);
+  call->client = client_of(request).value_or(request.address);
+  if (route->compute) {
+    // Again: others of its client may have begun while its body was read.
+    if (const auto error = clients_.check_under_way(call->client, engine_.retry_after())) {
+      call->respond(*error);
+      return;
+    }
+    call->counted = true;
+    clients_.begin(call->client);
+  }
   try {
     (this->*route->handle)(call);
   } catch (const ApiError& error) {
@@ -212,17 +278,16 @@ void Service::on_worker(const std::shared_ptr<Call>& call, std::function<void()>
 
 void Service::finished(const Call& call, int status, const std::string& notes) {
   ++answers_[{call.path, status}];
-  if (!options_.log_requests) return;
+  if (call.counted) clients_.end(call.client);
   const double ms = std::chrono::duration<double, std::milli>(Clock::now() - call.begun).count();
-  const std::time_t now = std::time(nullptr);
-  std::tm utc = {};
-  gmtime_r(&now, &utc);
-  char time[32];
-  std::strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  const std::string line =
-      fmt::format("time={} level=info request={} method={} path={} status={} ms={:.1f}{}{}\n", time,
-                  call.id, call.method, call.path, status, ms, notes.empty() ? "" : " ", notes);
-  std::fputs(line.c_str(), stderr);
+  log(fmt::format("request={} client={} method={} path={} status={} ms={:.1f}{}{}", call.id,
+                  call.client, call.method, call.path, status, ms, notes.empty() ? "" : " ",
+                  notes));
+}
+
+void Service::log(const std::string& fields) {
+  if (!options_.log_requests) return;
+  log_.write(fmt::format("time={} level=info {}\n", log_time(), fields));
 }
 
 }  // namespace conclave::serve

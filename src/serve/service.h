@@ -9,7 +9,9 @@
 
 #include "serve/answer.h"
 #include "serve/api_error.h"
+#include "serve/client_limits.h"
 #include "serve/engine.h"
+#include "serve/log_writer.h"
 #include "serve/options.h"
 #include "serve/worker.h"
 #include "text/chat_template.h"
@@ -52,12 +54,18 @@ class Service final : public HttpHandler {
   static const Route kRoutes[];
 
   const Route* find_route(const HttpRequest& request, bool& path_exists) const;
-  std::optional<ApiError> check(const HttpRequest& request) const;
+  std::optional<ApiError> check(const HttpRequest& request);
+  std::string id_of(const HttpRequest& request);
   bool host_allowed(const std::string& host) const;
-  bool authorized(const HttpRequest& request) const;
-  std::optional<ApiError> check_load() const;
+  // Who asks: "key1" for the first key, or the address where no keys are set; nothing: nobody who
+  // may.
+  std::optional<std::string> client_of(const HttpRequest& request) const;
+  std::optional<ApiError> check_client(const std::string& client);
+  std::optional<ApiError> check_load(const std::string& client) const;
   ApiError refusal(Admission admission) const;
 
+  void page(const std::shared_ptr<Call>& call);
+  void status(const std::shared_ptr<Call>& call);
   void live(const std::shared_ptr<Call>& call);
   void ready(const std::shared_ptr<Call>& call);
   void version(const std::shared_ptr<Call>& call);
@@ -87,6 +95,7 @@ class Service final : public HttpHandler {
   SequenceRequest sequence_of(const CompletionRequest& request,
                               const std::vector<std::int32_t>& prompt, int copy) const;
   void finished(const Call& call, int status, const std::string& notes);
+  void log(const std::string& fields);
 
   const ServerOptions& options_;
   const ServedModel& model_;
@@ -94,10 +103,13 @@ class Service final : public HttpHandler {
   std::vector<RoutedLayer> layers_;
   OutputForm form_;  // of the model's answers to chats
   std::int64_t created_;
+  Clock::time_point begun_ = Clock::now();
   bool draining_ = false;
   std::uint64_t id_seed_, id_count_ = 0;
   std::map<std::pair<std::string, int>, std::int64_t> answers_;  // by path and status
   GrammarCache grammars_;                                        // the worker's
+  ClientLimits clients_;
+  LogWriter log_;
   Worker worker_;
 };
 

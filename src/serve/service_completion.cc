@@ -185,6 +185,7 @@ void Service::start(const std::shared_ptr<Call>& call, const CompletionRequest& 
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     sequences[i].deadline =
         call->begun + std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+    sequences[i].client = call->client;
     sequences[i].cancelled = stream->cancelled;
     sequences[i].on_event = [stream, i](Event&& event) {
       stream->call->exchange->post([stream, i, event = std::move(event)]() mutable {

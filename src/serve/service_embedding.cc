@@ -101,6 +101,7 @@ void Service::start_embedding(const std::shared_ptr<Call>& call, const std::stri
     sequence.deadline =
         call->begun +
         std::chrono::milliseconds(static_cast<std::int64_t>(options_.request_seconds * 1000));
+    sequence.client = call->client;
     sequence.cancelled = vectors->cancelled;
     sequence.on_event = [vectors, i](Event&& event) {
       vectors->call->exchange->post([vectors, i, event = std::move(event)]() mutable {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "serve/call.h"
 #include "serve/fields.h"
+#include "serve/query.h"
 
 namespace conclave::serve {
 
@@ -33,6 +34,8 @@ std::string engine_metrics(const EngineStatus& s) {
   value("conclave_generated_tokens_total", "counter", "Tokens generated.", s.generated_tokens);
   value("conclave_steps_total", "counter", "Forward passes.", s.steps);
   value("conclave_step_seconds_total", "counter", "Time in forward passes.", s.step_seconds);
+  value("conclave_routing_seconds_total", "counter", "Of that, time for counting routing.",
+        s.routing_seconds);
   value("conclave_sequences_finished_total", "counter", "Sequences that ended.", s.finished);
   value("conclave_sequences_cancelled_total", "counter", "Sequences whose client left.",
         s.cancelled);
@@ -58,7 +61,7 @@ void Service::live(const std::shared_ptr<Call>& call) {
 }
 
 void Service::ready(const std::shared_ptr<Call>& call) {
-  if (const auto error = check_load()) {
+  if (const auto error = check_load("")) {
     call->respond(*error);
   } else {
     call->respond({.content_type = "text/plain", .headers = {}, .body = "ok\n"});
@@ -94,8 +97,21 @@ void Service::models(const std::shared_ptr<Call>& call) {
 }
 
 void Service::routing(const std::shared_ptr<Call>& call) {
-  const bool pairs = call->exchange->request().query == "coactivation=true";
-  call->respond_json(moe::statistics_json(engine_.routing(), pairs));
+  const std::string& query = call->exchange->request().query;
+  const bool pairs = query_value(query, "coactivation") == "true";
+  const auto seconds = query_number(query, "window", 1, kMostWindowSeconds);
+  if (!seconds) {
+    call->respond_json(moe::statistics_json(engine_.routing(), pairs));
+    return;
+  }
+  if (pairs) {
+    throw bad_request("'coactivation' is counted since the start, not for a window",
+                      "coactivation");
+  }
+  const RoutingHistory::Window window = engine_.routing_window(*seconds);
+  std::string text = moe::statistics_json(window.layers, false);
+  text.insert(1, fmt::format("\"window_seconds\":{:.3f},", window.seconds));
+  call->respond_json(std::move(text));
 }
 
 void Service::tokenize(const std::shared_ptr<Call>& call) {

@@ -8,7 +8,8 @@
 //   dq_i = scale * sum_j ds_ij k_j;   dk_j = scale * sum_i ds_ij q_i
 //
 // The keys of kKeyBlock consecutive positions are stored together and transposed,
-// k[S/16][Q][16], so that one vector holds one element of several keys; values are rows, v[S][Q].
+// k[S/64][Q][64], so that one vector holds one element of several keys; values are rows, v[S][Q].
+// A block is what the online softmax takes together: one query alone reads memory from end to end.
 // Entries at positions that no query of the call sees never reach a result, whatever they hold.
 //
 // A forward result depends on the query, its position and the keys and values it sees, and on
@@ -26,7 +27,7 @@
 
 namespace conclave::kernels {
 
-inline constexpr int kAttentionKeyBlock = 16;
+inline constexpr int kAttentionKeyBlock = 64;
 
 template <class Real>
 struct AttentionForwardOf {

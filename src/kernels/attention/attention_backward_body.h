@@ -24,7 +24,7 @@ struct AttentionBackwardBody {
   // Where things lie in the scratch memory, in floats. W is Q in whole vectors.
   struct Layout {
     Index k;              // [S][W]: keys as rows
-    Index v;              // [S/16][Q][16]: values like keys
+    Index v;              // [S/64][Q][64]: values like keys
     Index dk, dv;         // [S][W]
     Index q, d_out;       // [48][W]: rows of the tile, q times scale
     Index q_columns;      // [48/6][Q][6], q times scale * log2(e)
@@ -158,8 +158,8 @@ struct AttentionBackwardBody {
       for (int i = 0; i < kRows; ++i) clear(0, kKeys, p + i * kKeys, ds + i * kKeys);
       return;
     }
-    const int begin = seen.begin / kAttentionKeyBlock * kAttentionKeyBlock;
-    const int end = static_cast<int>(Tile::round_up(seen.end, kAttentionKeyBlock));
+    const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
+    const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
     const Index keys = block * a.head_dim;
     Tile::template scores<kRows>(a.head_dim, s.q_columns + r * a.head_dim, a.k + keys, begin, end,
                                  p);

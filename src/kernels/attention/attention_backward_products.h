@@ -21,9 +21,9 @@ namespace conclave::kernels {
 template <class V>
 struct AttentionBackwardProducts {
   using Vec = typename V::Vec;
-  static constexpr Index kKeys = 64;
+  static constexpr Index kKeys = kAttentionKeyBlock;
   static constexpr Index kChunk = 256;
-  static constexpr Index kBlock = kAttentionKeyBlock;
+  static constexpr Index kGroup = 16;  // keys that are packed together
   static constexpr Index kLine = 64;
   static constexpr float kLog2E = 1.4426950408889634f;
 
@@ -149,12 +149,12 @@ struct AttentionBackwardProducts {
     if (keys < kKeys) {
       for (Index i = 0; i < call.at.k_block; ++i) rows[i] = 0;
     }
-    for (Index j = 0; j < keys; j += kBlock) {
-      const float* source = a.k + (block + j) * width;  // [Q][16]
+    for (Index j = 0; j < keys; j += kGroup) {
+      const float* source = a.k + block * width + j;  // [Q][64]
       pack_score_columns(call.scores.panel, source, width, j, columns);
       for (Index d = 0; d < width; d += m.panel) {
-        m.right_by_rows(source + d * kBlock, kBlock, least(m.panel, width - d),
-                        least(kBlock, keys - j),
+        m.right_by_rows(source + d * kKeys, kKeys, least(m.panel, width - d),
+                        least(kGroup, keys - j),
                         rows + d / m.panel * panel_bytes(m, kKeys) + panel_bytes(m, j));
       }
     }
@@ -168,17 +168,17 @@ struct AttentionBackwardProducts {
   // 16 keys, stored as columns already, into panels of f32.
   static void pack_score_columns(Index panel, const float* source, Index width, Index j,
                                  float* columns) {
-    if (panel % kBlock == 0) {
+    if (panel % kGroup == 0) {
       float* to = columns + j / panel * panel * width + j % panel;
-      for (Index d = 0; d < width; ++d, source += kBlock, to += panel) {
-        for (Index i = 0; i < kBlock; i += V::kLanes) V::store(to + i, V::load(source + i));
+      for (Index d = 0; d < width; ++d, source += kKeys, to += panel) {
+        for (Index i = 0; i < kGroup; i += V::kLanes) V::store(to + i, V::load(source + i));
       }
       return;
     }
     for (Index d = 0; d < width; ++d) {
-      for (Index i = 0; i < kBlock; ++i) {
+      for (Index i = 0; i < kGroup; ++i) {
         const Index key = j + i;
-        columns[key / panel * panel * width + d * panel + key % panel] = source[d * kBlock + i];
+        columns[key / panel * panel * width + d * panel + key % panel] = source[d * kKeys + i];
       }
     }
   }

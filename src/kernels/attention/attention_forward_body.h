@@ -20,6 +20,7 @@ struct AttentionForwardBody {
   static constexpr int kLanes = V::kLanes;
   static constexpr int kRows = Tile::kRows;
   static constexpr int kKeys = Tile::kKeys;
+  static constexpr int kDirectRows = 2 * kRows;
 
   // Where things lie in the scratch memory, in floats.
   struct Layout {
@@ -29,7 +30,7 @@ struct AttentionForwardBody {
     Index q;    // [rows/kRows][Q][kRows]
     Index top;  // [rows]: the largest score so far
     Index v;    // [kKeys][padded Q], where Q is no multiple of kLanes or v in half precision
-    Index k;    // [kKeys/16][Q][16], where k is in half precision
+    Index k;    // [Q][kKeys], where k is in half precision
     Index total;
 
     static Index round_up(Index floats) { return Tile::round_up(floats, 16); }
@@ -75,11 +76,11 @@ struct AttentionForwardBody {
       if (a.k_half == nullptr) {
         add_rows(a, s, rows, block, a.k + block * a.head_dim,
                  whole ? a.v + block * a.head_dim : copy_values(a, s, a.v, block, keys));
-      } else if (whole && rows <= kRows) {
-        // Nothing is used twice: converted on the way into the products.
+      } else if (whole && rows <= kDirectRows) {
+        // Little is used twice: converted on the way into the products.
         add_rows(a, s, rows, block, a.k_half + block * a.head_dim, a.v_half + block * a.head_dim);
       } else {
-        add_rows(a, s, rows, block, copy_keys(a, s, block, keys),
+        add_rows(a, s, rows, block, copy_keys(a, s, block),
                  copy_values(a, s, a.v_half, block, keys));
       }
     }
@@ -115,10 +116,9 @@ struct AttentionForwardBody {
     return s.v;
   }
 
-  // The keys from position `block` on, in whole groups of 16 positions.
-  static const float* copy_keys(const AttentionForward& a, const Scratch& s, Index block,
-                                Index keys) {
-    const Index n = Tile::round_up(keys, kAttentionKeyBlock) * a.head_dim;
+  // The block of keys from position `block` on.
+  static const float* copy_keys(const AttentionForward& a, const Scratch& s, Index block) {
+    const Index n = static_cast<Index>(kKeys) * a.head_dim;
     const f16* from = a.k_half + block * a.head_dim;
     for (Index i = 0; i < n; i += kLanes) V::store(s.k + i, V::load_half(from + i));
     return s.k;
@@ -140,8 +140,8 @@ struct AttentionForwardBody {
     const Index high = a.first_position + (row + count - 1) / a.n_heads;
     const auto seen = Tile::visible_together(low, high, a.window, block, a.first_key);
     if (seen.end <= seen.begin) return;
-    const int begin = seen.begin / kAttentionKeyBlock * kAttentionKeyBlock;
-    const int end = static_cast<int>(Tile::round_up(seen.end, kAttentionKeyBlock));
+    const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
+    const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
     Tile::with_rows(count, [&]<int R>() {
       Tile::template scores<R>(a.head_dim, s.q + row * a.head_dim, keys, begin, end, s.p);
     });

@@ -17,7 +17,9 @@ struct AttentionTile {
   static constexpr int kLanes = V::kLanes;
 
   // Keys that are taken together, from a multiple of it: the unit of the online softmax.
-  static constexpr int kKeys = 64;
+  static constexpr int kKeys = kAttentionKeyBlock;
+  // Scores are computed for whole groups of so many.
+  static constexpr int kScoreUnit = 16;
   // 6 rows x 4 vectors make 24 sums, 4 loads and 1 broadcast: 29 of 32 registers, and 10 loads for
   // 24 products. With 16 registers, 6 x 2 likewise take 15.
   static constexpr int kRows = 6;
@@ -48,12 +50,19 @@ struct AttentionTile {
                        Vec (&acc)[R][C]) {
     for (Index i = 0; i < n; ++i, a += kStep, b += b_step) {
       Vec right[C];
-#pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) right[c] = load(b + c * b_vector);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        right[c] = load(b + c * b_vector);
+        // f16 comes straight from memory. Beside many products a load waits for its line; a row
+        // alone asks fast enough, and is slower with these (17 instead of 28 GB/s).
+        if constexpr (sizeof(B) == 2 && R > 3) {
+          if (c % 2 == 0) __builtin_prefetch(b + c * b_vector + n * b_step);
+        }
+      }
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r) {
         const Vec left = V::set(a[r * kRow]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int c = 0; c < C; ++c) acc[r][c] = V::fma(left, right[c], acc[r][c]);
       }
     }
@@ -66,7 +75,7 @@ struct AttentionTile {
     Vec acc[R][C];
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
         acc[r][c] = V::load(y + r * y_stride + c * kLanes);
         if (factor != nullptr) acc[r][c] = acc[r][c] * V::set(factor[r]);
@@ -75,7 +84,7 @@ struct AttentionTile {
     multiply<R, C, kRow, kStep>(n, a, b, b_step, kLanes, acc);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) V::store(y + r * y_stride + c * kLanes, acc[r][c]);
     }
   }
@@ -84,6 +93,13 @@ struct AttentionTile {
   template <int R, int kRow, int kStep, class B>
   static void accumulate_rows(Index n, const float* a, const B* b, Index b_step,
                               const float* factor, float* y, Index y_stride, Index width) {
+    // Few rows have registers for more columns: rows of b are then read in longer runs.
+    if constexpr (R <= 3 && kVectors > 2) {
+      constexpr Index kLong = 2 * kVectors * kLanes;
+      for (; width >= kLong; width -= kLong, b += kLong, y += kLong) {
+        accumulate_strip<R, 2 * kVectors, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+      }
+    }
     constexpr Index kWhole = kVectors * kLanes;
     for (; width >= kWhole; width -= kWhole, b += kWhole, y += kWhole) {
       accumulate_strip<R, kVectors, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
@@ -125,44 +141,41 @@ struct AttentionTile {
     }
   }
 
-  // y[r][key] = sum_d a[d][r] * key[d] for keys begin .. end-1 of a block of kKeys, both multiples
-  // of 16. `blocks` [kKeys/16][Q][16] holds the keys, a is packed [Q][kRows], y is [R][kKeys].
+  // y[r][key] = sum_d a[d][r] * key[d] for keys begin .. end-1 of a block, both multiples of
+  // kScoreUnit. `keys` is [Q][kKeys], a is packed [Q][kRows], y is [R][kKeys].
   template <int R, class B>
-  static void scores(int head_dim, const float* a, const B* blocks, int begin, int end, float* y) {
+  static void scores(int head_dim, const float* a, const B* keys, int begin, int end, float* y) {
     for (int key = begin; key < end;) {
-      const B* b = blocks + static_cast<Index>(key) * head_dim;
       const int left = end - key;
       if constexpr (kScoreKeys == 64) {
         if (left >= 64) {
-          score_strip<R, 4>(head_dim, a, b, y + key);
+          score_strip<R, 4>(head_dim, a, keys + key, y + key);
           key += 64;
           continue;
         }
         if (left >= 32) {
-          score_strip<R, 2>(head_dim, a, b, y + key);
+          score_strip<R, 2>(head_dim, a, keys + key, y + key);
           key += 32;
           continue;
         }
       }
-      score_strip<R, kAttentionKeyBlock / kLanes>(head_dim, a, b, y + key);
-      key += kAttentionKeyBlock;
+      score_strip<R, kScoreUnit / kLanes>(head_dim, a, keys + key, y + key);
+      key += kScoreUnit;
     }
   }
 
   template <int R, int C, class B>
   static void score_strip(int head_dim, const float* a, const B* b, float* y) {
-    const Index b_vector =
-        kLanes == kAttentionKeyBlock ? static_cast<Index>(head_dim) * kLanes : kLanes;
     Vec acc[R][C];
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = V::set(0.f);
     }
-    multiply<R, C, 1, kRows>(head_dim, a, b, kAttentionKeyBlock, b_vector, acc);
+    multiply<R, C, 1, kRows>(head_dim, a, b, kKeys, kLanes, acc);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) V::store(y + r * kKeys + c * kLanes, acc[r][c]);
     }
   }

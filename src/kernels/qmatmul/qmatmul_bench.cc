@@ -24,6 +24,12 @@ std::vector<float> random_rows(std::int64_t rows) {
   return x;
 }
 
+std::vector<const float*> rows_of(const std::vector<float>& x, std::int64_t rows) {
+  std::vector<const float*> result;
+  for (std::int64_t r = 0; r < rows; ++r) result.push_back(x.data() + r * kK);
+  return result;
+}
+
 AlignedBuffer pack(QuantType type, const std::vector<std::byte>& blocks) {
   const QuantLayout& layout = *quant_layout(type);
   AlignedBuffer panels(static_cast<std::size_t>(kN / kQuantPanel * layout.panel_size(kK)));
@@ -39,7 +45,8 @@ void product(benchmark::State& state, const QuantKernels& kernel, QuantType type
              std::int64_t rows) {
   const auto x = random_rows(rows);
   AlignedBuffer left(static_cast<std::size_t>(quant_left_layout(type).size(rows, kK)));
-  kernel.quantize_left(type, x.data(), kK, rows, kK, left.data());
+  const auto x_rows = rows_of(x, rows);
+  kernel.quantize_left(type, x_rows.data(), rows, kK, left.data());
   const AlignedBuffer right = pack(type, testing::random_blocks(type, kN * kK, 2));
   std::vector<float> y(static_cast<std::size_t>(rows * kN));
   const QuantTile tile = {type, left.data(), right.data(), kK, rows, kN, y.data(), kN, false};
@@ -52,7 +59,8 @@ void product(benchmark::State& state, const QuantKernels& kernel, QuantType type
 void quantise(benchmark::State& state, const QuantKernels& kernel, QuantType type) {
   const auto x = random_rows(kQuantRows);
   AlignedBuffer left(static_cast<std::size_t>(quant_left_layout(type).size(kQuantRows, kK)));
-  for (auto _ : state) kernel.quantize_left(type, x.data(), kK, kQuantRows, kK, left.data());
+  const auto x_rows = rows_of(x, kQuantRows);
+  for (auto _ : state) kernel.quantize_left(type, x_rows.data(), kQuantRows, kK, left.data());
   state.SetBytesProcessed(state.iterations() * kQuantRows * kK * 4);
 }
 

@@ -393,8 +393,8 @@ inline float quantize_group(const float* x, int count, std::int8_t* q, std::int3
 }
 
 template <class V>
-void quantize_left(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
-                   std::int64_t k, std::byte* left) noexcept {
+void quantize_left(QuantType type, const float* const* rows, std::int64_t m, std::int64_t k,
+                   std::byte* left) noexcept {
   const QuantLeftLayout layout = quant_left_layout(type);
   auto* const q = reinterpret_cast<std::int8_t*>(left);
   auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
@@ -403,7 +403,7 @@ void quantize_left(QuantType type, const float* x, std::int64_t stride, std::int
   std::int32_t sums[16];
   for (Index r = 0; r < m; ++r) {
     for (Index at = 0, g = 0; at < k; at += layout.scale_group, ++g) {
-      const float scale = quantize_group<V>(x + r * stride + at, layout.scale_group, group, sums);
+      const float scale = quantize_group<V>(rows[r] + at, layout.scale_group, group, sums);
       scales[g * m + r] = scale;
       for (int i = 0; i < layout.scale_group / 32; ++i) {
         const Index b = (at / 32 + i) * m + r;

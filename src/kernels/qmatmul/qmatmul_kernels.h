@@ -108,9 +108,9 @@ struct QuantTile {
 
 struct QuantKernels {
   sys::Isa isa;
-  // Rows 0 .. m-1 of x, `stride` apart, into a left tile for `type`.
-  void (*quantize_left)(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
-                        std::int64_t k, std::byte* left) noexcept;
+  // m rows of k numbers, wherever they lie, into a left tile for `type`.
+  void (*quantize_left)(QuantType type, const float* const* rows, std::int64_t m, std::int64_t k,
+                        std::byte* left) noexcept;
   void (*product)(const QuantTile& tile) noexcept;
 };
 

@@ -8,7 +8,7 @@
 
 namespace conclave::kernels {
 
-void quantize_left_reference(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
+void quantize_left_reference(QuantType type, const float* const* rows, std::int64_t m,
                              std::int64_t k, std::byte* left) noexcept;
 
 extern const QuantKernels kQuantReference;

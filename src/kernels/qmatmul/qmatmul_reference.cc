@@ -66,7 +66,7 @@ void product(const QuantTile& tile) noexcept {
 
 }  // namespace
 
-void quantize_left_reference(QuantType type, const float* x, std::int64_t stride, std::int64_t m,
+void quantize_left_reference(QuantType type, const float* const* rows, std::int64_t m,
                              std::int64_t k, std::byte* left) noexcept {
   const QuantLeftLayout layout = quant_left_layout(type);
   auto* const all = reinterpret_cast<std::int8_t*>(left);
@@ -75,7 +75,7 @@ void quantize_left_reference(QuantType type, const float* x, std::int64_t stride
   std::int8_t q[256];
   for (std::int64_t r = 0; r < m; ++r) {
     for (std::int64_t at = 0; at < k; at += layout.scale_group) {
-      const float scale = quantize_group(x + r * stride + at, layout.scale_group, q);
+      const float scale = quantize_group(rows[r] + at, layout.scale_group, q);
       const std::int64_t group = at / layout.scale_group;
       scales[group * m + r] = scale;
       for (int i = 0; i < layout.scale_group; i += 32) {

@@ -36,7 +36,9 @@ struct Left {
   Left(const QuantKernels& kernel, QuantType type, MatrixView<const float> x)
       : size(static_cast<std::size_t>(quant_left_layout(type).size(x.rows, x.cols))) {
     bytes.assign(size + 64, std::byte{0x5a});
-    kernel.quantize_left(type, x.data, x.stride, x.rows, x.cols, bytes.data());
+    std::vector<const float*> rows;
+    for (std::int64_t r = 0; r < x.rows; ++r) rows.push_back(x.row(r));
+    kernel.quantize_left(type, rows.data(), x.rows, x.cols, bytes.data());
     for (std::size_t i = size; i < bytes.size(); ++i) {
       if (bytes[i] != std::byte{0x5a}) ADD_FAILURE() << "written behind the tile";
     }

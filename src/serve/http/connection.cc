@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
@@ -53,15 +54,18 @@ std::string text(boost::beast::string_view view) { return {view.data(), view.siz
 
 }  // namespace
 
-Connection::Connection(asio::ip::tcp::socket socket, std::shared_ptr<ConnectionHub> hub)
-    : socket_(std::move(socket)), hub_(std::move(hub)), buffer_(64 << 10) {}
+Connection::Connection(Socket socket, std::string address, std::shared_ptr<ConnectionHub> hub)
+    : socket_(std::move(socket)),
+      address_(std::move(address)),
+      hub_(std::move(hub)),
+      buffer_(64 << 10) {}
 
 Connection::~Connection() { hub_->connections.erase(this); }
 
 void Connection::start() {
   error_code ignored;
   socket_.non_blocking(true, ignored);
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);  // a Unix socket has none
   begin_idle();
 }
 
@@ -100,15 +104,14 @@ void Connection::begin_idle() {
 void Connection::watch() {
   if (watching_) return;
   watching_ = true;
-  socket_.async_wait(asio::ip::tcp::socket::wait_read,
-                     [self = shared_from_this()](error_code error) {
-                       self->watching_ = false;
-                       if (error) {
-                         self->close();
-                       } else {
-                         self->on_readable();
-                       }
-                     });
+  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](error_code error) {
+    self->watching_ = false;
+    if (error) {
+      self->close();
+    } else {
+      self->on_readable();
+    }
+  });
 }
 
 // Between requests: the next one begins. While one is answered: either the client has left (it has
@@ -156,6 +159,7 @@ void Connection::read_header() {
 void Connection::on_header() {
   const auto& message = parser_->get();
   request_ = {};
+  request_.address = address_;
   request_.method = text(message.method_string());
   const std::string target = text(message.target());
   const std::size_t mark = target.find('?');

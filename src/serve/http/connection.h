@@ -1,9 +1,9 @@
-// One TCP connection: reads requests one after the other, and writes the answers that a handler
-// gives. Used by http_server.cc alone.
+// One connection, over TCP or a Unix socket: reads requests one after the other, and writes the
+// answers that a handler gives. Used by http_server.cc alone.
 #pragma once
 
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -28,7 +28,10 @@ struct ConnectionHub {
 
 class Connection final : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(boost::asio::ip::tcp::socket socket, std::shared_ptr<ConnectionHub> hub);
+  using Socket = boost::asio::generic::stream_protocol::socket;
+
+  // `address` of the client, as HttpRequest has it.
+  Connection(Socket socket, std::string address, std::shared_ptr<ConnectionHub> hub);
   ~Connection();
 
   void start();
@@ -63,7 +66,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void flush();
   void end_answer();
 
-  boost::asio::ip::tcp::socket socket_;
+  Socket socket_;
+  std::string address_;
   std::shared_ptr<ConnectionHub> hub_;
   boost::beast::flat_buffer buffer_;
   std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;

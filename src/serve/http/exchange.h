@@ -17,6 +17,8 @@ struct HttpRequest {
   std::optional<std::string> host;
   std::vector<std::string> authorization;   // every header of that name
   std::string origin, request_id, timeout;  // Origin, X-Request-Id, X-Request-Timeout; empty: none
+  // Of the client: "192.0.2.7"; of IPv6 the /64 network, which one client has whole; "unix".
+  std::string address;
   std::string body;
 };
 

@@ -1,7 +1,11 @@
 #include "serve/http/http_server.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -14,6 +18,7 @@ namespace {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
+using unix_stream = asio::local::stream_protocol;
 using boost::system::error_code;
 
 // Thousands of connections need more than the usual soft limit of 1024 files.
@@ -34,32 +39,96 @@ asio::ip::address parse_address(const std::string& text) {
   return address;
 }
 
+std::string client_name(const tcp::socket& socket) {
+  error_code error;
+  const auto address = socket.remote_endpoint(error).address();
+  if (error) return "unknown";
+  if (!address.is_v6()) return address.to_string();
+  if (address.to_v6().is_v4_mapped()) {
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
+  }
+  auto bytes = address.to_v6().to_bytes();
+  std::fill(bytes.begin() + 8, bytes.end(), static_cast<unsigned char>(0));
+  return asio::ip::make_address_v6(bytes).to_string() + "/64";
+}
+
+std::string client_name(const unix_stream::socket&) { return "unix"; }
+
+// Removes a socket that a server left which is gone; anything else stays.
+void remove_stale_socket(const std::string& path) {
+  struct stat status = {};
+  if (lstat(path.c_str(), &status) != 0) return;
+  if (!S_ISSOCK(status.st_mode)) {
+    fail(ErrorKind::kIo, "{}: exists and is no socket: name another path", path);
+  }
+  asio::io_context io;
+  unix_stream::socket probe(io);
+  error_code error;
+  probe.connect(unix_stream::endpoint(path), error);
+  if (!error) fail(ErrorKind::kIo, "{}: another server listens there", path);
+  ::unlink(path.c_str());
+}
+
+// Accepts at one address, over Protocol tcp or Unix sockets.
+template <class Protocol>
+class Listener {
+ public:
+  explicit Listener(std::shared_ptr<ConnectionHub> hub)
+      : acceptor_(hub->io), retry_(hub->io), hub_(std::move(hub)) {}
+
+  void open(const typename Protocol::endpoint& endpoint) {
+    acceptor_.open(endpoint.protocol());
+    if constexpr (std::is_same_v<Protocol, tcp>) {
+      acceptor_.set_option(tcp::acceptor::reuse_address(true));
+    }
+    acceptor_.bind(endpoint);
+    acceptor_.listen(4096);
+  }
+  void accept() {
+    if (!acceptor_.is_open()) return;
+    acceptor_.async_accept([this](error_code error, typename Protocol::socket socket) {
+      if (!acceptor_.is_open()) return;
+      if (error) {  // no files left, or the client is gone already: the queue of the kernel waits
+        retry_.expires_after(std::chrono::milliseconds(100));
+        retry_.async_wait([this](error_code stopped) {
+          if (!stopped) accept();
+        });
+        return;
+      }
+      if (static_cast<std::int64_t>(hub_->connections.size()) < hub_->limits.connections) {
+        std::string name = client_name(socket);
+        const auto connection =
+            std::make_shared<Connection>(std::move(socket), std::move(name), hub_);
+        hub_->connections.emplace(connection.get(), connection);
+        connection->start();
+      }
+      accept();
+    });
+  }
+  void close() {
+    error_code ignored;
+    acceptor_.close(ignored);
+  }
+  int port() const { return acceptor_.is_open() ? acceptor_.local_endpoint().port() : 0; }
+
+ private:
+  typename Protocol::acceptor acceptor_;
+  asio::steady_timer retry_;
+  std::shared_ptr<ConnectionHub> hub_;
+};
+
 }  // namespace
 
 bool is_loopback(const std::string& address) { return parse_address(address).is_loopback(); }
 
 struct HttpServer::State {
   explicit State(std::shared_ptr<ConnectionHub> h)
-      : hub(std::move(h)), acceptor(hub->io), sweep(hub->io), tick(hub->io), retry(hub->io) {}
-
-  void accept() {
-    acceptor.async_accept([this](error_code error, tcp::socket socket) {
-      if (!acceptor.is_open()) return;
-      if (error) {  // no files left, or the client is gone already: the queue of the kernel waits
-        retry.expires_after(std::chrono::milliseconds(100));
-        retry.async_wait([this](error_code stopped) {
-          if (!stopped) accept();
-        });
-        return;
-      }
-      if (static_cast<std::int64_t>(hub->connections.size()) < hub->limits.connections) {
-        const auto connection = std::make_shared<Connection>(std::move(socket), hub);
-        hub->connections.emplace(connection.get(), connection);
-        connection->start();
-      }
-      accept();
-    });
-  }
+      : hub(std::move(h)),
+        ports(hub),
+        sockets(hub),
+        signals(hub->io, SIGINT, SIGTERM),
+        sweep(hub->io),
+        tick(hub->io) {}
 
   void sweep_deadlines() {
     sweep.expires_after(std::chrono::milliseconds(500));
@@ -76,11 +145,11 @@ struct HttpServer::State {
     });
   }
 
-  void wait_for_signal(asio::signal_set& signals, const std::function<void(int)>& on_signal) {
-    signals.async_wait([this, &signals, &on_signal](error_code error, int) {
+  void wait_for_signal(const std::function<void(int)>& on_signal) {
+    signals.async_wait([this, &on_signal](error_code error, int) {
       if (error) return;
       on_signal(++signal_count);
-      wait_for_signal(signals, on_signal);
+      wait_for_signal(on_signal);
     });
   }
 
@@ -95,29 +164,43 @@ struct HttpServer::State {
   }
 
   std::shared_ptr<ConnectionHub> hub;
-  tcp::acceptor acceptor;
-  asio::steady_timer sweep, tick, retry;
+  Listener<tcp> ports;
+  Listener<unix_stream> sockets;
+  std::string socket_path;
+  // From the start: a signal that comes before run() is not lost, and ends nothing by itself.
+  asio::signal_set signals;
+  asio::steady_timer sweep, tick;
   const std::function<void()>* on_tick = nullptr;
   bool ticking = false;
   int signal_count = 0;
 };
 
-HttpServer::HttpServer(const std::string& address, int port, const HttpLimits& limits,
-                       HttpHandler& handler) {
+HttpServer::HttpServer(const HttpAddress& address, const HttpLimits& limits, HttpHandler& handler) {
   raise_file_limit();
   auto hub = std::make_shared<ConnectionHub>();
   hub->limits = limits;
   hub->handler = &handler;
   state_ = std::make_shared<State>(hub);
-  const tcp::endpoint endpoint(parse_address(address), static_cast<unsigned short>(port));
-  try {
-    state_->acceptor.open(endpoint.protocol());
-    state_->acceptor.set_option(tcp::acceptor::reuse_address(true));
-    state_->acceptor.bind(endpoint);
-    state_->acceptor.listen(4096);
-  } catch (const boost::system::system_error& error) {
-    fail(ErrorKind::kIo, "{}:{}: {}", address, port, error.code().message());
+  if (!address.host.empty()) {
+    const auto port = static_cast<unsigned short>(address.port);
+    try {
+      state_->ports.open({parse_address(address.host), port});
+    } catch (const boost::system::system_error& error) {
+      fail(ErrorKind::kIo, "{}:{}: {}", address.host, address.port, error.code().message());
+    }
   }
+  if (address.unix_socket.empty()) return;
+  remove_stale_socket(address.unix_socket);
+  try {
+    // Its owner and group may connect, whatever the umask says; nobody may before it is so.
+    const mode_t mask = umask(0117);
+    const std::unique_ptr<const mode_t, void (*)(const mode_t*)> restore(
+        &mask, [](const mode_t* old) { umask(*old); });
+    state_->sockets.open(unix_stream::endpoint(address.unix_socket));
+  } catch (const boost::system::system_error& error) {
+    fail(ErrorKind::kIo, "{}: {}", address.unix_socket, error.code().message());
+  }
+  state_->socket_path = address.unix_socket;
 }
 
 // Connections hold the hub, and the hub's queue holds the connections: take them apart.
@@ -128,23 +211,26 @@ HttpServer::~HttpServer() {
   }
   for (const auto& connection : all) connection->close();
   all.clear();
-  error_code ignored;
-  state_->acceptor.close(ignored);
+  state_->ports.close();
+  state_->sockets.close();
+  if (!state_->socket_path.empty()) ::unlink(state_->socket_path.c_str());
   state_->hub->io.restart();
   state_->hub->io.poll();
 }
 
-int HttpServer::port() const { return state_->acceptor.local_endpoint().port(); }
+int HttpServer::port() const { return state_->ports.port(); }
 
 void HttpServer::run(const std::function<void(int)>& on_signal,
                      const std::function<void()>& on_tick) {
-  asio::signal_set signals(state_->hub->io, SIGINT, SIGTERM);
   state_->on_tick = &on_tick;
-  state_->wait_for_signal(signals, on_signal);
-  state_->accept();
+  state_->wait_for_signal(on_signal);
+  state_->ports.accept();
+  state_->sockets.accept();
   state_->sweep_deadlines();
   state_->hub->io.run();
   state_->on_tick = nullptr;
+  error_code ignored;
+  state_->signals.cancel(ignored);
 }
 
 void HttpServer::ticks(bool wanted) {

@@ -11,13 +11,19 @@
 
 namespace conclave::serve {
 
+struct HttpAddress {
+  std::string host;         // an IP address or localhost; empty: no port, the Unix socket alone
+  int port = 0;             // 0: a free one
+  std::string unix_socket;  // path, empty: none. What lies there must be a socket that nobody uses.
+};
+
 class HttpServer {
  public:
   // Binds; throws Error(kIo) naming the address. Port 0 takes a free one.
-  HttpServer(const std::string& address, int port, const HttpLimits& limits, HttpHandler& handler);
+  HttpServer(const HttpAddress& address, const HttpLimits& limits, HttpHandler& handler);
   ~HttpServer();
 
-  int port() const;
+  int port() const;  // 0 where it listens at no port
   // Serves until stop(). `on_signal(count)` is called on SIGINT and SIGTERM, `on_tick` every 50 ms
   // while it is wanted (after ticks(true)).
   void run(const std::function<void(int count)>& on_signal, const std::function<void()>& on_tick);
