@@ -28,7 +28,8 @@ TEST(TokenTable, BytesAreWhatTheDecoderGives) {
       }
       EXPECT_EQ(tokenizer.decode(pair), table.bytes(id, true) + second) << file << " " << id;
     }
-    EXPECT_GT(stripped, 0) << file;
+    // The last one adds no space in front, so nothing is to be taken off.
+    EXPECT_EQ(stripped > 0, std::string(file) != "sp_unigram_bytes.model") << file;
     EXPECT_TRUE(table.bytes(2, false).empty());
     EXPECT_TRUE(table.is_end(2));
     EXPECT_FALSE(table.is_end(3));
