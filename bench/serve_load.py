@@ -10,7 +10,8 @@
 and prints one JSON object. idle: memory of connections that say nothing. soak: honest clients beside
 wild ones that leave, send garbage, or read and write slowly; every honest answer must be the one that
 was given alone. overload: tokens a second at capacity and at `factor` times as many requests, and how
-long refusals take. latency: a request's time over that of `conclave run`. routing: the share of a
+long refusals take. latency: a request's time over that of `conclave run`, and the part of it that is
+outside the engine's steps (which says more on a machine that others use, too). routing: the share of a
 step's time that counting routing takes. tests/serve_limits_test.py runs short forms."""
 
 import argparse
@@ -348,12 +349,14 @@ def overload(target, seconds=30.0, tokens=64, running=16, factor=10, most_rate=5
 
 def latency(target, conclave, model, threads, tokens=200, repeats=7):
     prompt = "Once upon a time there was a"
-    ours, theirs, first = [], [], []
+    ours, theirs, first, outside = [], [], [], []
     for i in range(repeats):
+        before = target.load()["step_seconds"]
         begun = time.perf_counter()
         status, text = target.request("POST", "/v1/completions", {
             "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "seed": i, "temperature": 0.8})
         ours.append(time.perf_counter() - begun)
+        outside.append(ours[-1] / (target.load()["step_seconds"] - before) - 1)
         done = subprocess.run([conclave, "run", model, "-p", prompt, "-n", str(tokens), "--ignore-eos", "--json",
                                "--temperature", "0.8", "--top-p", "1", "--top-k", "0", "--seed", str(i), "--threads",
                                str(threads)],
@@ -368,7 +371,8 @@ def latency(target, conclave, model, threads, tokens=200, repeats=7):
     ratios = [a / b for a, b in zip(ours, theirs)]
     return {"tokens": tokens, "server_seconds": round(statistics.median(ours), 4),
             "run_seconds": round(statistics.median(theirs), 4), "ratio_median": round(statistics.median(ratios), 4),
-            "ratios": [round(r, 3) for r in ratios], "first_token_ms": round(statistics.median(first) * 1000, 2)}
+            "ratios": [round(r, 3) for r in ratios],
+            "outside_steps": round(statistics.median(outside), 4), "first_token_ms": round(statistics.median(first) * 1000, 2)}
 
 
 def routing(target, tokens=200, running=8):

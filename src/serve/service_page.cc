@@ -54,35 +54,34 @@ void Service::status(const std::shared_ptr<Call>& call) {
     layers.push_back({{"layer", layer.layer}, {"experts", layer.experts}, {"k", layer.k}});
   }
   const double up = std::chrono::duration<double>(Clock::now() - begun_).count();
-  const json answer = {
-      {"version", CONCLAVE_VERSION},
-      {"seconds", up},  // since the start
-      {"model",
-       {{"id", model_.name},
-        {"layers", config.n_layers},
-        {"width", config.d_model},
-        {"vocabulary", config.vocab_size},
-        {"parameters", counts.total},
-        {"parameters_active", counts.active},
-        {"context", engine_.context_limit()},
-        {"chat_template", model_.chat.has_value()},
-        {"routing_layers", std::move(layers)}}},
-      {"load",
-       {{"queued", now.queued},
-        {"queued_tokens", now.queued_tokens},
-        {"running", now.running},
-        {"kv_bytes", now.kv_bytes},
-        {"prompt_tokens", now.prompt_tokens},
-        {"generated_tokens", now.generated_tokens},
-        {"steps", now.steps},
-        {"step_seconds", now.step_seconds},
-        {"finished", now.finished},
-        {"cancelled", now.cancelled}}},
-      {"limits",
-       {{"max_running", options_.engine.max_running},
-        {"max_queued", options_.engine.max_queued},
-        {"kv_bytes", options_.engine.kv_bytes},
-        {"default_max_tokens", options_.default_max_tokens}}}};
+  const json model = {{"id", model_.name},
+                      {"layers", config.n_layers},
+                      {"width", config.d_model},
+                      {"vocabulary", config.vocab_size},
+                      {"parameters", counts.total},
+                      {"parameters_active", counts.active},
+                      {"context", engine_.context_limit()},
+                      {"chat_template", model_.chat.has_value()},
+                      {"routing_layers", std::move(layers)}};
+  const json load = {{"queued", now.queued},
+                     {"queued_tokens", now.queued_tokens},
+                     {"running", now.running},
+                     {"kv_bytes", now.kv_bytes},
+                     {"prompt_tokens", now.prompt_tokens},
+                     {"generated_tokens", now.generated_tokens},
+                     {"steps", now.steps},
+                     {"step_seconds", now.step_seconds},
+                     {"finished", now.finished},
+                     {"cancelled", now.cancelled}};
+  const json limits = {{"max_running", options_.engine.max_running},
+                       {"max_queued", options_.engine.max_queued},
+                       {"kv_bytes", options_.engine.kv_bytes},
+                       {"default_max_tokens", options_.default_max_tokens}};
+  const json answer = {{"version", CONCLAVE_VERSION},
+                       {"seconds", up},  // since the start
+                       {"model", model},
+                       {"load", load},
+                       {"limits", limits}};
   call->respond_json(answer.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
