@@ -83,6 +83,24 @@ class Cli(unittest.TestCase):
             self.assertIn("Example", done.out, verb)
             self.assertIn(verb, conclave("completion", "bash").out)
 
+    def test_an_unknown_option_names_the_one_that_was_meant(self):
+        for words, *answers in (
+                (("bench", self.model, "--repetitions", 3), "'--repetitions'", "'--repeat'"),
+                (("run", self.model, "--promt=x"), "'--promt'", "'--prompt'"),
+                (("info", self.model, "--contxt", "9"), "'--contxt'", "'--context'"),
+                (("info", self.model, "more"), "unexpected word 'more'", "info --help"),
+                (("info", "--qqqq"), "unknown option '--qqqq'\n", "info --help")):
+            done = conclave(*words)
+            self.assertEqual(done.returncode, 2, words)
+            for answer in answers:
+                self.assertIn(answer, done.err)
+        self.assertIn("required", conclave("info").err)
+
+    def test_info_refuses_a_context_that_the_model_does_not_have(self):
+        self.assert_refused(conclave("info", self.model, "--context", 65), "--context 65", "64 tokens")
+        done = conclave("info", self.model, "--context", 64, "--no-measure", "--json")
+        self.assertEqual(json.loads(done.out)["kv_cache_context"], 64)
+
     def test_a_model_that_cannot_fit_is_refused_at_once(self):
         start = time.time()
         done = conclave(*train_args(self.folder, self.folder / "huge", 1, "model.width=1000000",

@@ -92,7 +92,10 @@ nlohmann::json report_json(const models::ConvertReport& report) {
                        {"relative_error", t.relative_error},
                        {"fallback", t.fallback}});
   }
-  return {{"files", report.files}, {"bytes", report.bytes}, {"tensors", tensors}};
+  return {{"files", report.files},
+          {"bytes", report.bytes},
+          {"tensors", tensors},
+          {"warnings", report.warnings}};
 }
 
 void print(const models::ConvertReport& report, bool errors) {
@@ -156,6 +159,9 @@ void convert(const Options& o, bool quantise) {
       gguf ? models::convert_to_gguf(context, o.in, o.out, options)
            : models::convert_to_directory(context, o.in, o.out, options);
   if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);
+  for (const std::string& warning : report.warnings) {
+    std::fprintf(stderr, "conclave: warning: %s\n", warning.c_str());
+  }
   nlohmann::json json = report_json(report);
   if (!o.json) print(report, quantise);
   if (!o.text.empty()) {

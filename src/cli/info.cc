@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "cli/verbs.h"
 #include "models/architecture.h"
 #include "models/model_files.h"
@@ -63,11 +64,16 @@ json machine_json(const Options& o, const nn::ParameterCounts& counts, std::uint
 
 json describe(const Options& o) {
   const nn::TransformerConfig c = models::read_config(o.model);
+  if (o.context > c.max_positions) {
+    fail(ErrorKind::kInvalidArgument,
+         "--context {}: the model's context is {} tokens; ask for at most that", o.context,
+         c.max_positions);
+  }
   const models::FileWeights weights(o.model, c);
   weights.check(nn::Transformer(c).specs());
   const nn::ParameterCounts counts = nn::count_parameters(c);
   const std::int64_t context =
-      std::min(c.max_positions, o.context > 0 ? o.context : std::int64_t{4096});
+      o.context > 0 ? o.context : std::min(c.max_positions, std::int64_t{4096});
   const auto cache_bytes = [&](std::int64_t tokens) {
     return nn::KvCache::bytes(c.n_layers, c.cache_heads(), c.cache_dim(), tokens,
                               nn::cache_type(models::natural_compute(weights.stored_type())));

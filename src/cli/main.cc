@@ -1,6 +1,7 @@
 // conclave: the command line. One verb a file; this one collects them and turns errors into a line
 // on stderr and an exit code (0 fine, 1 error, 2 wrong usage, 130 interrupted).
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <new>
@@ -25,6 +26,48 @@ bool refuse_unknown_verb(const CLI::App& app, int argc, char** argv) {
                conclave::io::did_you_mean(word, verbs).c_str(),
                fmt::format("{}", fmt::join(verbs, ", ")).c_str());
   return true;
+}
+
+// The option that was meant: the nearest spelling, else the one that begins alike (--repetitions
+// for --repeat) for at least three letters.
+std::string meant_option(std::string_view word, const CLI::App& verb) {
+  constexpr std::size_t kDashesAndThree = 5;
+  std::vector<std::string> names;
+  for (const CLI::Option* option : verb.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  std::string meant = conclave::io::nearest_name(word, names);
+  if (!meant.empty()) return meant;
+  std::size_t alike = kDashesAndThree - 1;
+  for (const std::string& name : names) {
+    const auto end = std::mismatch(word.begin(), word.end(), name.begin(), name.end()).first;
+    const auto same = static_cast<std::size_t>(end - word.begin());
+    if (same <= alike) continue;
+    alike = same;
+    meant = name;
+  }
+  return meant;
+}
+
+// A word that the verb does not know, with what was meant: CLI11 would only say that it is there.
+bool refuse_unknown_words(const CLI::App& app) {
+  for (const CLI::App* verb : app.get_subcommands()) {
+    const std::vector<std::string> words = verb->remaining();
+    if (words.empty()) continue;
+    const auto dashed = std::find_if(words.begin(), words.end(), [](const std::string& word) {
+      return word.size() > 1 && word[0] == '-';
+    });
+    const bool option = dashed != words.end();
+    const std::string word = (option ? dashed->substr(0, dashed->find('=')) : words[0]);
+    const std::string meant = option ? meant_option(word, *verb) : "";
+    std::fprintf(stderr, "conclave %s: %s '%s'%s\nconclave %s --help explains its options\n",
+                 verb->get_name().c_str(), option ? "unknown option" : "unexpected word",
+                 word.substr(0, 100).c_str(),
+                 meant.empty() ? "" : fmt::format(" (did you mean '{}'?)", meant).c_str(),
+                 verb->get_name().c_str());
+    return true;
+  }
+  return false;
 }
 
 int run(int argc, char** argv) {
@@ -61,6 +104,8 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::ParseError& error) {
+    const bool asked = error.get_exit_code() == 0;  // for help
+    if (!asked && refuse_unknown_words(app)) return cli::kExitUsage;
     const int code = app.exit(error);
     return code == 0 ? 0 : cli::kExitUsage;
   } catch (const cli::Exit& exit) {

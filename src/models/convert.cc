@@ -266,7 +266,8 @@ std::uint32_t file_type(QuantType type) {
   }
 }
 
-io::GgufMetadata all_metadata(const std::string& in, const Input& input, QuantType main_type) {
+io::GgufMetadata all_metadata(const std::string& in, const Input& input, QuantType main_type,
+                              std::vector<std::string>& warnings) {
   io::GgufMetadata metadata = gguf_metadata(input.config);
   const std::filesystem::path path(in);
   const std::filesystem::path named = path.has_filename() ? path : path.parent_path();
@@ -274,7 +275,9 @@ io::GgufMetadata all_metadata(const std::string& in, const Input& input, QuantTy
   metadata.set("general.name", named.stem().string());
   metadata.set("general.file_type", file_type(main_type));
   metadata.set("general.quantization_version", std::uint32_t{2});
-  add_tokenizer_keys(in, input.config, metadata);
+  if (std::string warning = add_tokenizer_keys(in, input.config, metadata); !warning.empty()) {
+    warnings.push_back(std::move(warning));
+  }
   return metadata;
 }
 
@@ -327,7 +330,8 @@ ConvertReport convert_to_gguf(ops::Context& context, const std::string& in, cons
   }
   io::GgufOptions gguf;
   gguf.max_shard_bytes = options.max_shard_bytes;
-  report.files = io::write_gguf(out, all_metadata(in, input, main_type), writes, gguf);
+  report.files =
+      io::write_gguf(out, all_metadata(in, input, main_type, report.warnings), writes, gguf);
   return report;
 }
 
@@ -394,7 +398,9 @@ ConvertReport convert_to_directory(ops::Context&, const std::string& in, const s
   NewDirectory made(out);
   io::write_model_safetensors(
       made.path(), writes, options.max_shard_bytes > 0 ? options.max_shard_bytes : 5'000'000'000);
-  copy_tokenizer_files(in, input.config, made.path());
+  if (std::string warning = copy_tokenizer_files(in, input.config, made.path()); !warning.empty()) {
+    report.warnings.push_back(std::move(warning));
+  }
   sys::write_file_atomically(sys::join_path(made.path(), "config.json"), config.dump(2) + "\n");
   report.files = made.put_in_place();
   return report;

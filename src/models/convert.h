@@ -35,6 +35,7 @@ struct ConvertReport {
   std::vector<std::string> files;
   std::vector<ConvertedTensor> tensors;
   std::uint64_t bytes = 0;
+  std::vector<std::string> warnings;  // what was not carried over, a sentence each
 };
 
 struct ConvertOptions {

@@ -6,7 +6,10 @@
 
 #include "io/json.h"
 #include "models/model_files.h"
+#include "models/sentencepiece_keys.h"
 #include "sys/files.h"
+#include "text/gguf_export.h"
+#include "text/sentencepiece_file.h"
 #include "text/word_patterns.h"
 
 namespace conclave::models {
@@ -197,11 +200,44 @@ void copy_keys(const io::GgufMetadata& from, io::GgufMetadata& to) {
   }
 }
 
+// For directories whose tokenizer is another file than tokenizer.json. Returns why it could not be
+// said in keys, or "".
+std::string add_other_tokenizer(const fs::path& directory, const nn::TransformerConfig& config,
+                                io::GgufMetadata& metadata) {
+  metadata.set("tokenizer.ggml.model", std::string("no_vocab"));  // other programs ask for it
+  for (const char* name : {"tokenizer.model", "spiece.model", "tiktoken.model"}) {
+    const std::string file = (directory / name).string();
+    if (!fs::exists(file)) continue;
+    const std::string bytes = sys::read_file(file, kMaxTokenizerBytes);
+    if (!text::looks_like_sentencepiece(bytes)) {
+      return fmt::format(
+          "the tokenizer was not written: {}: not a SentencePiece model; save the "
+          "fast tokenizer beside it, which writes tokenizer.json",
+          file);
+    }
+    try {
+      io::GgufMetadata keys;
+      add_sentencepiece_keys(bytes, text::read_folder_tokens(directory.string()), config.vocab_size,
+                             keys);
+      copy_keys(keys, metadata);
+      return "";
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kBadFile && error.kind() != ErrorKind::kUnsupported) throw;
+      return fmt::format("the tokenizer was not written: {}: {}", file, error.what());
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
-void add_tokenizer_keys(const std::string& in, const nn::TransformerConfig& config,
-                        io::GgufMetadata& metadata) {
-  if (is_gguf(in)) return copy_keys(io::GgufSource(in).metadata(), metadata);
+std::string add_tokenizer_keys(const std::string& in, const nn::TransformerConfig& config,
+                               io::GgufMetadata& metadata) {
+  std::string warning;
+  if (is_gguf(in)) {
+    copy_keys(io::GgufSource(in).metadata(), metadata);
+    return warning;
+  }
   const fs::path directory(in);
   set_token(metadata, "bos", config.bos_id);
   set_token(metadata, "eos", config.eos_id);
@@ -219,7 +255,7 @@ void add_tokenizer_keys(const std::string& in, const nn::TransformerConfig& conf
     });
     metadata.set(kTokenizerJsonKey, text);
   } else {
-    metadata.set("tokenizer.ggml.model", std::string("no_vocab"));  // other programs ask for it
+    warning = add_other_tokenizer(directory, config, metadata);
   }
   json settings = json::object();
   if (const fs::path path = directory / "tokenizer_config.json"; fs::exists(path)) {
@@ -230,30 +266,60 @@ void add_tokenizer_keys(const std::string& in, const nn::TransformerConfig& conf
   }
   const std::string text = chat_template(directory, settings);
   if (!text.empty()) metadata.set("tokenizer.chat_template", text);
+  return warning;
 }
 
-void copy_tokenizer_files(const std::string& in, const nn::TransformerConfig& config,
-                          const std::string& out) {
+namespace {
+
+// Names of files of a tokenizer in a directory.
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
+                                           "tokenizer.model",
+                                           "tokenizer_config.json",
+                                           "special_tokens_map.json",
+                                           "added_tokens.json",
+                                           "vocab.json",
+                                           "merges.txt",
+                                           "generation_config.json",
+                                           "chat_template.jinja",
+                                           "tiktoken.model"};
+
+// The vocabulary, in `to`; what tokenizer_config.json must say of it goes to `settings`.
+std::string write_vocabulary(const io::GgufMetadata& metadata, const fs::path& to, json& settings) {
+  if (metadata.has(kTokenizerJsonKey)) {
+    sys::write_file_atomically((to / "tokenizer.json").string(),
+                               metadata.string(kTokenizerJsonKey));
+    return "";
+  }
+  const std::string kind = metadata.string("tokenizer.ggml.model", "no_vocab");
+  if (kind == "no_vocab") return "";
+  try {
+    const text::TokenizerExport made = text::export_tokenizer(metadata);
+    sys::write_file_atomically((to / made.file).string(), made.bytes);
+    settings.update(made.settings);
+    return "";
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kBadFile && error.kind() != ErrorKind::kUnsupported) throw;
+    return fmt::format("the tokenizer was not written: {}", error.what());
+  }
+}
+
+}  // namespace
+
+std::string copy_tokenizer_files(const std::string& in, const nn::TransformerConfig& config,
+                                 const std::string& out) {
   const fs::path to(out);
   if (!is_gguf(in)) {
-    for (const char* name :
-         {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-          "added_tokens.json", "vocab.json", "merges.txt", "generation_config.json",
-          "chat_template.jinja", "tiktoken.model"}) {
+    for (const char* name : kTokenizerFiles) {
       const fs::path from = fs::path(in) / name;
       if (fs::exists(from)) {
         sys::write_file_atomically((to / name).string(),
                                    sys::read_file(from.string(), kMaxTokenizerBytes));
       }
     }
-    return;
+    return "";
   }
   const io::GgufSource source(in);
   const io::GgufMetadata& metadata = source.metadata();
-  if (metadata.has(kTokenizerJsonKey)) {
-    sys::write_file_atomically((to / "tokenizer.json").string(),
-                               metadata.string(kTokenizerJsonKey));
-  }
   json settings = {{"model_max_length", config.max_positions}};
   if (metadata.has("tokenizer.ggml.tokens")) {
     const io::StringTable& tokens = metadata.strings("tokenizer.ggml.tokens");
@@ -266,11 +332,13 @@ void copy_tokenizer_files(const std::string& in, const nn::TransformerConfig& co
     name("eos_token", config.eos_id);
     name("pad_token", config.pad_id);
   }
+  std::string warning = write_vocabulary(metadata, to, settings);
   if (metadata.has("tokenizer.chat_template")) {
     settings["chat_template"] = metadata.string("tokenizer.chat_template");
   }
   sys::write_file_atomically((to / "tokenizer_config.json").string(),
                              settings.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+  return warning;
 }
 
 }  // namespace conclave::models

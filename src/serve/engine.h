@@ -26,6 +26,7 @@
 #include <thread>
 #include <vector>
 
+#include "infer/grammar/compile.h"
 #include "infer/sampler.h"
 #include "models/model_files.h"
 #include "moe/statistics.h"
@@ -68,6 +69,9 @@ enum class EndReason : std::uint8_t {
   kFailed,     // Event::error says why
 };
 
+// How the hidden states of a text become its embedding.
+enum class Pooling : std::uint8_t { kNone, kMean, kLast };
+
 // What a sequence did in a step: a token with the text that it made final (often empty), or the end
 // with the last piece of text.
 struct Event {
@@ -77,6 +81,7 @@ struct Event {
   TokenRouting routing;  // of the pass that this token came from
   EndReason end = EndReason::kNone;
   std::string error;
+  std::vector<float> embedding;  // of length one; with the end of a sequence that is pooled
 };
 // Called on the engine's thread; must be quick and must not throw.
 using EventCallback = std::function<void(Event&&)>;
@@ -89,10 +94,13 @@ struct SequenceRequest {
   std::vector<std::int32_t> prompt;  // not empty, ids of the vocabulary
   infer::SamplingOptions sampling;
   std::int64_t max_tokens = 16;
+  Pooling pooling = Pooling::kNone;  // others: nothing is written, max_tokens is 0
   std::vector<std::string> stop;
-  bool ignore_eos = false;
-  int logprobs = -1;     // of this many best tokens beside each; -1: none
-  bool routing = false;  // fill Event::routing
+  std::vector<std::int32_t> shown;  // special tokens that are part of the text all the same
+  bool ignore_eos = false;          // not with a constraint
+  infer::grammar::ConstraintPtr constraint;  // what the answer is held to, or null
+  int logprobs = -1;                         // of this many best tokens beside each; -1: none
+  bool routing = false;                      // fill Event::routing
   Clock::time_point deadline = Clock::time_point::max();
   CancelFlag cancelled;  // may be null
   EventCallback on_event;
@@ -171,6 +179,7 @@ class Engine {
   bool reuse(Sequence& sequence);
   void record_routing(int layer, const moe::RoutingDecision& decision);
   void sample_rows();
+  void pool_rows(const nn::Batch& batch);
   void advance(Row& row);
   void count_first_token(double seconds);
   void finish(Sequence& sequence, EndReason reason, const std::string& error = "");

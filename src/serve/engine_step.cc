@@ -41,7 +41,7 @@ bool Engine::wait_for_work() {
 }
 
 void Engine::start(SequencePtr sequence) {
-  if (sequence->request.max_tokens == 0) {
+  if (sequence->request.max_tokens == 0 && sequence->request.pooling == Pooling::kNone) {
     finish(*sequence, EndReason::kLength);
     return;
   }
@@ -177,6 +177,7 @@ void Engine::step() {
   model_.transformer->forward(context_, batch, options, activations_);
   std::int64_t prompt_rows = batch.n_tokens();
   for (const Row& row : rows_) prompt_rows -= row.sequence->generated() > 0 ? 1 : 0;
+  pool_rows(batch);
   sample_rows();
   for (Row& row : rows_) {
     if (!row.error.empty()) {
@@ -206,12 +207,15 @@ void Engine::sample_rows() {
   model_.transformer->logits(context_, hidden, logits);
   context_.pool.parallel_tasks(n, [&](std::int64_t task) {
     Row& row = rows_[static_cast<std::size_t>(task)];
-    const Sequence& s = *row.sequence;
+    Sequence& s = *row.sequence;
     const std::span<const float> values(logits.data + task * logits.stride,
                                         static_cast<std::size_t>(vocab));
     try {
+      const auto mask = s.constraint ? s.constraint->mask() : nullptr;
       row.id = infer::sample(values, s.request.sampling, s.tokens,
-                             static_cast<std::uint64_t>(s.generated()));
+                             static_cast<std::uint64_t>(s.generated()), mask.get());
+      const bool ends = mask && s.request.constraint->tokens().is_end(row.id);
+      if (s.constraint && !ends) s.constraint->accept(row.id);
       if (s.request.logprobs >= 0) {
         row.logprobs = infer::log_probabilities(values, row.id, s.request.logprobs);
       }

@@ -125,8 +125,10 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
     const Fields fields(body);
     std::vector<std::int32_t> ids;
     if (fields.find("messages") != nullptr) {
-      ids = encode_messages(parse_messages(body), json::object(),
-                            fields.boolean("add_generation_prompt", true));
+      CompletionRequest chat;
+      chat.messages = parse_messages(body);
+      chat.add_generation_prompt = fields.boolean("add_generation_prompt", true);
+      ids = encode_chat(chat).ids;
     } else {
       const char* const key = fields.find("content") != nullptr ? "content" : "prompt";
       if (fields.find(key) == nullptr) throw bad_request("'prompt' is missing", "prompt");

@@ -1,5 +1,5 @@
 // SentencePiece's .model files: a protocol-buffer message (sentencepiece_model.proto), read here by
-// hand with every length checked. Fields that do not change ids are skipped.
+// hand with every length checked. Fields that do not change ids are skipped, and not written.
 #pragma once
 
 #include <string>
@@ -25,6 +25,10 @@ struct SentencePieceFile {
 
 // Throws Error(kBadFile) with the place in the file.
 SentencePieceFile parse_sentencepiece_file(std::string_view bytes);
+
+// The bytes of such a file, from which the same comes back. The unknown token is the piece of that
+// kind; the library asks for exactly one, and for all 256 byte tokens or none.
+std::string write_sentencepiece_file(const SentencePieceFile& file);
 
 // Whether bytes look like such a file rather than like text.
 bool looks_like_sentencepiece(std::string_view bytes);

@@ -60,7 +60,10 @@ json byte_level_components(std::span<const std::string_view> patterns, bool nfc)
                      {"behavior", "Isolated"},
                      {"invert", false}});
   }
-  const json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  const json bytes = {{"type", "ByteLevel"},
+                      {"add_prefix_space", false},
+                      {"trim_offsets", true},
+                      {"use_regex", false}};
   steps.push_back(bytes);
   json root = {{"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
                {"decoder", bytes}};
