@@ -85,6 +85,7 @@ void Engine::keep_ended(Sequence& s) {
 // False: such a one is reading what both have in common, which is worth waiting for. The last token
 // is always computed: its row is what the answer begins with.
 bool Engine::reuse(Sequence& s) {
+  if (s.request.pooling != Pooling::kNone) return true;  // wants the states of all its tokens
   const std::span<const std::int32_t> wanted(s.tokens.data(), s.tokens.size() - 1);
   PrefixCache::Match best = prefixes_.find(s.request.client, wanted);
   if (best.cache != nullptr && !model_.transformer->same_angles(*best.cache, *s.cache)) best = {};

@@ -1,5 +1,7 @@
 #include "serve/tools/python_call.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "io/json.h"
 #include "text/utf8.h"
