@@ -315,7 +315,7 @@ class Serve(unittest.TestCase):
             body = {"messages": [{"role": "user", "content": content}]}
             self.assert_refused(post("/v1/chat/completions", body), 400, param="messages[0].content")
         self.assert_refused(post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}],
-                                                          "tools": [{}]}), 400, "unsupported_parameter")
+                                                          "functions": [{}]}), 400, "unsupported_parameter")
 
     def test_bodies_that_are_no_request(self):
         for body in ("", "{", "[]", "null", '{"prompt": "a"} x', "\xff", '{"prompt": NaN}',

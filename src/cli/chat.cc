@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "cli/answer_form.h"
 #include "cli/verbs.h"
 #include "infer/session.h"
 #include "io/json.h"
@@ -29,6 +30,7 @@ struct Options {
   std::int64_t context = 0;
   bool show_stats = false;
   std::vector<std::string> variables;
+  AnswerForm form;
   MachineOptions machine;
 };
 
@@ -57,6 +59,7 @@ class Chat {
     const std::int64_t most = session_.config().max_positions;
     session_.keep_context(options.context > 0 ? options.context
                                               : std::min<std::int64_t>(most, 4096));
+    options.form.apply(session_, options.generate);
     messages_ = json::array();
     if (!options.system.empty()) set_system(options.system);
     if (!options.load.empty()) load(options.load);
@@ -314,6 +317,7 @@ void add_chat(CLI::App& app) {
       ->capture_default_str();
   add_sampling_options(*command, s);
   command->add_option("--kwarg", o->variables, "KEY=JSON for the template, repeated");
+  o->form.add_to(*command);
   command->add_flag("--stats", o->show_stats, "print speed after each answer");
   o->machine.add_to(*command);
   command->footer(

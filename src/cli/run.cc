@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "cli/answer_form.h"
 #include "cli/verbs.h"
 #include "infer/session.h"
 #include "sys/interrupt.h"
@@ -19,6 +20,7 @@ struct Options {
   std::string model, prompt;
   std::vector<std::string> logit_bias;
   infer::GenerateOptions generate;
+  AnswerForm form;
   bool json = false, stats = false;
   MachineOptions machine;
 };
@@ -80,6 +82,7 @@ void run_model(Options& options) {
   ops::Context context(options.machine.thread_count());
   infer::Session session(context, options.model, options.machine.compute(options.model));
   session.tokenizer();  // refuses a model without one before anything is printed
+  options.form.apply(session, options.generate);
   const bool stream = !options.json;
   bool begun = !stream;
   const auto begin = [&] {  // not before the prompt was accepted
@@ -135,6 +138,7 @@ void add_run(CLI::App& app) {
       ->check(CLI::Range(0, 1000));
   command->add_option("--stop", o->generate.stop,
                       "text that ends the answer, taken as it is, repeated");
+  o->form.add_to(*command);
   command->add_flag("--ignore-eos", o->generate.ignore_eos, "do not stop at the end-of-text token");
   command->add_flag("--json", o->json, "print one JSON object with text, ids, speed and routing");
   command->add_flag("--stats", o->stats, "print speed to standard error");

@@ -1,6 +1,7 @@
 #include "infer/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -37,12 +38,23 @@ void penalise(std::vector<Candidate>& candidates, const SamplingOptions& o,
   }
 }
 
-std::vector<Candidate> candidates_of(std::span<const float> logits_V, const SamplingOptions& o) {
+std::vector<Candidate> candidates_of(std::span<const float> logits_V, const SamplingOptions& o,
+                                     const grammar::TokenMask* mask) {
   std::vector<Candidate> candidates;
-  candidates.reserve(logits_V.size());
-  for (std::size_t i = 0; i < logits_V.size(); ++i) {
+  const auto add = [&](std::size_t i) {
     const auto value = static_cast<double>(logits_V[i]);
     if (!std::isnan(value)) candidates.push_back({static_cast<std::int32_t>(i), value});
+  };
+  if (mask == nullptr) {
+    candidates.reserve(logits_V.size());
+    for (std::size_t i = 0; i < logits_V.size(); ++i) add(i);
+  } else {
+    for (std::size_t w = 0; w < mask->words.size(); ++w) {
+      for (std::uint64_t word = mask->words[w]; word != 0; word &= word - 1) {
+        const std::size_t i = 64 * w + static_cast<std::size_t>(std::countr_zero(word));
+        if (i < logits_V.size()) add(i);
+      }
+    }
   }
   if (candidates.empty()) {
     fail(ErrorKind::kNumeric, "the model's logits are not numbers (a diverged or damaged model)");
@@ -127,8 +139,9 @@ void validate(const SamplingOptions& o) {
 }
 
 std::int32_t sample(std::span<const float> logits_V, const SamplingOptions& options,
-                    std::span<const std::int32_t> context, std::uint64_t position) {
-  std::vector<Candidate> candidates = candidates_of(logits_V, options);
+                    std::span<const std::int32_t> context, std::uint64_t position,
+                    const grammar::TokenMask* mask) {
+  std::vector<Candidate> candidates = candidates_of(logits_V, options, mask);
   penalise(candidates, options, context);
   if (options.temperature == 0) {
     return std::min_element(candidates.begin(), candidates.end(), better)->id;
@@ -145,7 +158,7 @@ std::int32_t sample(std::span<const float> logits_V, const SamplingOptions& opti
 }
 
 Logprobs log_probabilities(std::span<const float> logits_V, std::int32_t chosen, int n) {
-  std::vector<Candidate> candidates = candidates_of(logits_V, {});
+  std::vector<Candidate> candidates = candidates_of(logits_V, {}, nullptr);
   const auto keep = std::min(candidates.size(), static_cast<std::size_t>(std::max(n, 1)));
   std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(keep),
                     candidates.end(), better);

@@ -9,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "infer/grammar/constraint.h"
+
 namespace conclave::infer {
 
 struct SamplingOptions {
@@ -31,9 +33,11 @@ struct SamplingOptions {
 void validate(const SamplingOptions& options);
 
 // The next token after `context` (prompt and what was generated); position counts draws. A NaN
-// logit is never chosen; where all are NaN, Error(kNumeric).
+// logit is never chosen; where all are NaN, Error(kNumeric). `mask`, where it is not null, says
+// which tokens there are to choose from.
 std::int32_t sample(std::span<const float> logits_V, const SamplingOptions& options,
-                    std::span<const std::int32_t> context, std::uint64_t position);
+                    std::span<const std::int32_t> context, std::uint64_t position,
+                    const grammar::TokenMask* mask = nullptr);
 
 struct TokenLogprob {
   std::int32_t id = 0;

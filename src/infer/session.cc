@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "infer/stop_filter.h"
 #include "sys/interrupt.h"
@@ -48,6 +49,14 @@ const text::Tokenizer& Session::tokenizer() const {
     fail(ErrorKind::kNotFound, "{}: has no tokenizer, so it takes no text", directory_);
   }
   return *model_.tokenizer;
+}
+
+grammar::TokensPtr Session::grammar_tokens() {
+  if (!grammar_tokens_) {
+    grammar_tokens_ =
+        std::make_shared<grammar::TokenTable>(tokenizer(), end_ids(), config().vocab_size);
+  }
+  return grammar_tokens_;
 }
 
 void Session::forward(nn::KvCache& cache, std::span<const std::int32_t> ids,
@@ -122,6 +131,9 @@ Generation Session::generate(std::span<const std::int32_t> prompt, const Generat
          config().vocab_size - 1);
   }
   if (prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt has no tokens");
+  if (options.constraint && options.ignore_eos) {
+    fail(ErrorKind::kInvalidArgument, "an answer that is held to a grammar ends where it ends");
+  }
   Generation result;
   result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   const std::int64_t limit = kept_ ? kept_->length_limit() : config().max_positions;
@@ -149,6 +161,8 @@ Generation Session::generate(std::span<const std::int32_t> prompt, const Generat
   std::int64_t position = result.prompt_tokens;
   text::StreamDecoder decoder(tokenizer(), /*skip_special=*/true);
   StopFilter filter(options.stop);
+  std::optional<grammar::ConstraintState> constraint;
+  if (options.constraint) constraint.emplace(options.constraint);
   std::vector<float> logits(static_cast<std::size_t>(config().vocab_size));
   const auto emit = [&](const std::string& piece) {
     result.text += piece;
@@ -158,12 +172,15 @@ Generation Session::generate(std::span<const std::int32_t> prompt, const Generat
     const MatrixView<float> hidden = activations_.out.view();
     model_.transformer->logits(context_, hidden.rows_range(hidden.rows - 1, 1),
                                MatrixView<float>(logits.data(), 1, config().vocab_size));
-    const std::int32_t id = sample(logits, options.sampling, context, result.ids.size());
+    const auto mask = constraint ? constraint->mask() : nullptr;
+    const std::int32_t id =
+        sample(logits, options.sampling, context, result.ids.size(), mask.get());
     const bool ends = std::find(end_ids().begin(), end_ids().end(), id) != end_ids().end();
     if (ends && !options.ignore_eos) {
       result.finish = FinishReason::kStop;
       break;
     }
+    if (constraint) constraint->accept(id);
     result.ids.push_back(id);
     if (options.logprobs >= 0) {
       result.logprobs.push_back(log_probabilities(logits, id, options.logprobs));
@@ -174,7 +191,7 @@ Generation Session::generate(std::span<const std::int32_t> prompt, const Generat
       result.finish = FinishReason::kCancelled;
       break;
     }
-    if (filter.stopped()) {
+    if (filter.stopped() || (constraint && constraint->must_end())) {
       result.finish = FinishReason::kStop;
       break;
     }

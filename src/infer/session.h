@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "infer/grammar/compile.h"
 #include "infer/sampler.h"
 #include "models/model_files.h"
 #include "moe/statistics.h"
@@ -20,6 +21,9 @@ struct GenerateOptions {
   bool ignore_eos = false;
   int logprobs = -1;  // of this many best tokens beside each token of the answer; -1: none
   std::int64_t prefill_chunk = 512;  // prompt tokens computed together
+  // What the answer is held to, or null; ends it where nothing but the end can follow. Not with
+  // ignore_eos.
+  grammar::ConstraintPtr constraint;
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -49,6 +53,9 @@ class Session {
   bool has_tokenizer() const { return model_.tokenizer.has_value(); }
   // Throws Error(kNotFound) where the model has no tokenizer.
   const text::Tokenizer& tokenizer() const;
+  // The vocabulary as grammars see it, made at the first call. Throws as tokenizer() and
+  // TokenTable.
+  grammar::TokensPtr grammar_tokens();
 
   Generation generate(const std::string& prompt, const GenerateOptions& options,
                       const TextCallback& on_text);
@@ -79,6 +86,7 @@ class Session {
   ops::Context& context_;
   std::string directory_;
   models::LoadedModel model_;
+  grammar::TokensPtr grammar_tokens_;
   nn::Activations activations_;
   std::vector<moe::RoutingStatistics> routing_L_;
   std::unique_ptr<nn::KvCache> kept_;   // see keep_context

@@ -28,12 +28,15 @@ class KvCache {
   ops::KvView layer(int layer) const;
   // Takes all keys and values of a cache of the same size.
   void copy_from(const KvCache& other);
+  // Takes those of the first `positions` from a cache of the same model and type, of any capacity.
+  void copy_prefix(const KvCache& other, std::int64_t positions);
 
   // Bytes that a cache of this size takes.
   static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity,
                             DType type);
 
  private:
+  int n_layers_, n_kv_heads_, head_dim_;
   std::int64_t length_limit_;
   std::int64_t capacity_;
   std::int64_t layer_elements_;  // of keys, and as many of values

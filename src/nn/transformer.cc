@@ -315,6 +315,11 @@ std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity, DType typ
                                    capacity, type);
 }
 
+bool Transformer::same_angles(const KvCache& a, const KvCache& b) const {
+  const std::int64_t original = rope_.original_positions();
+  return original == 0 || (a.length_limit() > original) == (b.length_limit() > original);
+}
+
 std::int64_t Transformer::cache_bytes(std::int64_t capacity) const {
   return KvCache::bytes(config_.n_layers, config_.cache_heads(), config_.cache_dim(), capacity,
                         cache_type(compute_));

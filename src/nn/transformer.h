@@ -90,6 +90,9 @@ class Transformer {
   // In cache_type of the compute type that the weights were loaded for; training asks for f32.
   std::unique_ptr<KvCache> new_cache(std::int64_t capacity) const;
   std::unique_ptr<KvCache> new_cache(std::int64_t capacity, DType type) const;
+  // Whether two caches keep equal keys for equal tokens: with longrope, angles depend on how long
+  // the sequence may become.
+  bool same_angles(const KvCache& a, const KvCache& b) const;
   // Bytes of what new_cache makes.
   std::int64_t cache_bytes(std::int64_t capacity) const;
   // What every pass reads whatever its tokens: all matrices but routed experts and the head.

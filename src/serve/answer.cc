@@ -19,8 +19,6 @@ json bytes_json(std::string_view bytes) {
   return list;
 }
 
-const char* finish_reason(EndReason end) { return end == EndReason::kStop ? "stop" : "length"; }
-
 std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -108,22 +106,21 @@ std::string Answer::add(std::size_t index, Event event) {
                                 {"weights", std::move(weights)}});
     }
   }
-  if (event.end != EndReason::kNone) {
+  const bool last = event.end != EndReason::kNone;
+  if (last) {
     choice.end = event.end;
     --open_;
   }
-  if (!stream_) {
-    choice.text += event.text;
-    return "";
-  }
-  const bool says = !event.text.empty() || !choice.logprobs.is_null() ||
-                    !choice.routing.is_null() || event.end != EndReason::kNone;
-  return says ? chunk(index, event.text, event.end) : "";
+  const std::vector<json> deltas = take_deltas(index, event.text, last);
+  if (!stream_) return "";
+  const bool says =
+      !deltas.empty() || !choice.logprobs.is_null() || !choice.routing.is_null() || last;
+  return says ? chunk(index, deltas, event.end) : "";
 }
 
 json Answer::take_logprobs(Choice& choice) const { return std::exchange(choice.logprobs, json()); }
 
-std::string Answer::chunk(std::size_t index, const std::string& text, EndReason end) {
+std::string Answer::chunk(std::size_t index, const std::vector<json>& deltas, EndReason end) {
   Choice& choice = choices_[index];
   std::string out;
   const auto emit = [&](json piece, json finish) {
@@ -137,36 +134,38 @@ std::string Answer::chunk(std::size_t index, const std::string& text, EndReason 
     value["choices"] = json::array({std::move(item)});
     if (include_usage_) value["usage"] = nullptr;
     out += server_sent(value);
+    choice.begun = true;
   };
-  const json finish = end == EndReason::kNone ? json() : json(finish_reason(end));
+  const json finish = end == EndReason::kNone ? json() : json(finish_reason(choice));
   if (!chat_) {
-    emit({{"text", text}}, finish);
-  } else {
-    json delta = json::object();
-    if (!choice.begun) delta["role"] = "assistant";
-    // The first piece has a content in any case: clients wait for it.
-    if (!choice.begun || !text.empty()) delta["content"] = text;
-    const bool last_text = end != EndReason::kNone && !delta.empty();
-    emit({{"delta", delta}}, last_text ? json() : finish);
-    if (last_text) {
-      choice.begun = true;
-      emit({{"delta", json::object()}}, finish);
-    }
+    emit({{"text", deltas.empty() ? json("") : deltas[0]["content"]}}, finish);
+    return out;
   }
-  choice.begun = true;
+  bool said = false;
+  const auto say = [&](json delta) {
+    if (!choice.begun) {
+      // The first piece has a content in any case: clients wait for it.
+      if (!delta.contains("content")) delta["content"] = delta.empty() ? json("") : json();
+      delta["role"] = "assistant";
+    }
+    emit({{"delta", std::move(delta)}}, json());
+    said = true;
+  };
+  for (const json& delta : deltas) say(delta);
+  if (!said && !choice.begun) say(json::object());
+  if (!said || !finish.is_null()) emit({{"delta", json::object()}}, finish);
   return out;
 }
 
 json Answer::finished_choice(std::size_t index) const {
   const Choice& choice = choices_[index];
-  json item = {{"index", index},
-               {"finish_reason", finish_reason(choice.end)},
-               {"logprobs", choice.logprobs}};
+  json item = {
+      {"index", index}, {"finish_reason", finish_reason(choice)}, {"logprobs", choice.logprobs}};
   if (with_logprobs_ && choice.logprobs.is_null()) {
     item["logprobs"] = chat_ ? json{{"content", json::array()}, {"refusal", nullptr}} : json();
   }
   if (chat_) {
-    item["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+    item["message"] = message(choice);
   } else {
     item["text"] = choice.text;
   }

@@ -8,6 +8,7 @@
 
 #include "serve/completion_request.h"
 #include "serve/engine.h"
+#include "serve/tools/output_reader.h"
 #include "text/tokenizer.h"
 
 namespace conclave::serve {
@@ -29,6 +30,8 @@ class Answer {
   Answer(const CompletionRequest& request, AnswerIdentity identity,
          const text::Tokenizer& tokenizer, std::vector<RoutedLayer> layers, std::size_t choices,
          std::int64_t prompt_tokens);
+  // The model's texts hold reasoning or calls of tools: they are taken apart. Before the first add.
+  void read_output(const ReaderOptions& options);
 
   // The server-sent events for an event of a choice (not streaming: nothing), often empty.
   std::string add(std::size_t choice, Event event);
@@ -42,9 +45,11 @@ class Answer {
 
  private:
   struct Choice {
-    std::string text;
-    nlohmann::json logprobs, routing;  // of the tokens that have not been sent
-    std::size_t offset = 0;            // of the next token in the text
+    std::string text, reasoning;
+    std::vector<ToolCall> calls;
+    std::unique_ptr<OutputReader> reader;  // of chats whose output has parts; else null
+    nlohmann::json logprobs, routing;      // of the tokens that have not been sent
+    std::size_t offset = 0;                // of the next token in the text
     EndReason end = EndReason::kNone;
     bool begun = false;
   };
@@ -53,11 +58,17 @@ class Answer {
   nlohmann::json usage() const;
   nlohmann::json take_logprobs(Choice& choice) const;
   nlohmann::json finished_choice(std::size_t index) const;
-  std::string chunk(std::size_t index, const std::string& text, EndReason end);
+  nlohmann::json call_json(const ToolCall& call) const;
+  ToolCall with_id(ToolCall call, std::size_t choice, std::size_t number) const;
+  std::vector<nlohmann::json> take_deltas(std::size_t index, const std::string& text, bool last);
+  nlohmann::json message(const Choice& choice) const;
+  std::string chunk(std::size_t index, const std::vector<nlohmann::json>& deltas, EndReason end);
+  std::string finish_reason(const Choice& choice) const;
   void add_chat_logprobs(Choice& choice, const infer::Logprobs& logprobs) const;
   void add_logprobs(Choice& choice, const infer::Logprobs& logprobs, const std::string& text) const;
   nlohmann::json layers_json() const;
 
+  bool short_ids_ = false;  // of calls
   bool chat_, stream_, include_usage_, routing_, with_logprobs_;
   AnswerIdentity identity_;
   const text::Tokenizer& tokenizer_;

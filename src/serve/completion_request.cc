@@ -19,19 +19,14 @@ void refuse_unsupported(const json& body) {
     throw bad_request(fmt::format("'{}' is not supported by this server", name), name,
                       "unsupported_parameter");
   };
-  for (const char* name : {"tools", "functions"}) {
-    const json* const value = fields.find(name);
-    if (value != nullptr && !value->empty()) unsupported(name);
+  if (const json* const value = fields.find("functions"); value != nullptr && !value->empty()) {
+    throw bad_request("'functions' is what 'tools' has replaced", "functions",
+                      "unsupported_parameter");
   }
   for (const char* name : {"suffix", "audio", "prediction", "web_search_options"}) {
     if (fields.find(name) != nullptr) unsupported(name);
   }
   if (fields.boolean("echo", false)) unsupported("echo");
-  if (const json* const format = fields.find("response_format")) {
-    if (!format->is_object() || format->value("type", json()) != "text") {
-      unsupported("response_format");
-    }
-  }
 }
 
 void read_logit_bias(const Fields& fields, infer::SamplingOptions& sampling) {
@@ -112,31 +107,31 @@ json plain_content(const json& content, const std::string& name) {
   return text;
 }
 
-std::vector<Prompt> parse_prompts(const json& body) {
+}  // namespace
+
+std::vector<Prompt> parse_prompts(const json& body, const char* key) {
   const Fields fields(body);
-  const json* const value = fields.find("prompt");
-  if (value == nullptr) throw bad_request("'prompt' is missing", "prompt");
+  const json* const value = fields.find(key);
+  if (value == nullptr) throw bad_request(fmt::format("'{}' is missing", key), key);
   if (value->is_string()) return {Prompt(value->get<std::string>())};
   const char* const expected = "a string, a list of strings, of token ids, or of such lists";
-  if (!value->is_array() || value->empty()) fields.wrong("prompt", *value, expected);
-  if (value->front().is_number()) return {Prompt(id_list(*value, "prompt"))};
+  if (!value->is_array() || value->empty()) fields.wrong(key, *value, expected);
+  if (value->front().is_number()) return {Prompt(id_list(*value, key))};
   if (value->size() > kMostPrompts) {
     throw bad_request(
-        fmt::format("'prompt': found {} prompts, expected up to {}", value->size(), kMostPrompts),
-        "prompt");
+        fmt::format("'{}': found {} texts, expected up to {}", key, value->size(), kMostPrompts),
+        key);
   }
   std::vector<Prompt> prompts;
   for (const json& item : *value) {
     if (item.is_string()) {
       prompts.emplace_back(item.get<std::string>());
     } else {
-      prompts.emplace_back(id_list(item, "prompt"));
+      prompts.emplace_back(id_list(item, key));
     }
   }
   return prompts;
 }
-
-}  // namespace
 
 json parse_messages(const json& body) {
   const Fields fields(body);
@@ -158,8 +153,10 @@ json parse_messages(const json& body) {
   return messages;
 }
 
-CompletionRequest parse_chat_request(const json& body) {
+CompletionRequest parse_chat_request(const json& body, const std::string& text) {
   CompletionRequest request;
+  request.format = parse_answer_format(body, text);
+  request.tools = parse_tools(body, text);
   request.chat = true;
   read_common(body, request);
   const Fields fields(body);
@@ -181,11 +178,15 @@ CompletionRequest parse_chat_request(const json& body) {
   return request;
 }
 
-CompletionRequest parse_completion_request(const json& body) {
+CompletionRequest parse_completion_request(const json& body, const std::string& text) {
   CompletionRequest request;
+  request.format = parse_answer_format(body, text);
   read_common(body, request);
   const Fields fields(body);
-  request.prompts = parse_prompts(body);
+  if (const json* const tools = fields.find("tools"); tools != nullptr && !tools->empty()) {
+    throw bad_request("'tools' are for chats", "tools", "unsupported_parameter");
+  }
+  request.prompts = parse_prompts(body, "prompt");
   request.max_tokens = fields.integer("max_tokens", 0, std::int64_t{1} << 31, 16);
   request.logprobs = static_cast<int>(fields.integer("logprobs", 0, kMostLogprobs, -1));
   return request;

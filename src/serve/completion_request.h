@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "infer/sampler.h"
+#include "serve/answer_format.h"
+#include "serve/tools/tool_request.h"
 
 namespace conclave::serve {
 
@@ -34,14 +36,18 @@ struct CompletionRequest {
   bool has_seed = false;
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  AnswerFormat format;
+  ToolRequest tools;  // of chats
   int logprobs = -1;  // of this many best tokens beside each; -1: none
   bool stream = false, include_usage = false;
   bool routing = false;
 };
 
-// Throws ApiError.
-CompletionRequest parse_chat_request(const nlohmann::json& body);
-CompletionRequest parse_completion_request(const nlohmann::json& body);
+// `text` is the body as it came. Throws ApiError.
+CompletionRequest parse_chat_request(const nlohmann::json& body, const std::string& text);
+CompletionRequest parse_completion_request(const nlohmann::json& body, const std::string& text);
+// Texts or token ids of a body, one or a list of them. Throws ApiError.
+std::vector<Prompt> parse_prompts(const nlohmann::json& body, const char* key);
 // "messages" of a body, each with a role, contents as strings. Throws ApiError.
 nlohmann::json parse_messages(const nlohmann::json& body);
 

@@ -43,6 +43,10 @@ std::int64_t Engine::cache_bytes(const SequenceRequest& request) const {
 
 void Engine::check(const SequenceRequest& request) const {
   infer::validate(request.sampling);
+  if (request.constraint && request.ignore_eos) {
+    fail(ErrorKind::kInvalidArgument,
+         "ignore_eos: an answer that is held to a grammar or schema ends where that ends");
+  }
   const auto prompt = static_cast<std::int64_t>(request.prompt.size());
   if (prompt == 0) fail(ErrorKind::kInvalidArgument, "the prompt has no tokens");
   if (request.max_tokens < 0 || prompt > context_limit_ - request.max_tokens) {

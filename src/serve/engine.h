@@ -9,7 +9,9 @@
 // thresholds, Choudhury and Hahne 1998).
 //
 // Every sequence has a KV cache of its own for its prompt and longest answer. It is admitted only
-// when that fits the budget, so nothing that runs is ever taken back.
+// when that fits the budget, so nothing that runs is ever taken back. What the budget has left
+// keeps the caches of sequences that ended (prefix_cache.h): a prompt that begins as one of them,
+// or as a prompt that is being read, copies that part instead of computing it.
 #pragma once
 
 #include <atomic>
@@ -24,11 +26,13 @@
 #include <thread>
 #include <vector>
 
+#include "infer/grammar/compile.h"
 #include "infer/sampler.h"
 #include "models/model_files.h"
 #include "moe/statistics.h"
 #include "nn/transformer.h"
 #include "serve/fair_queue.h"
+#include "serve/prefix_cache.h"
 #include "serve/routing_history.h"
 
 namespace conclave::serve {
@@ -65,6 +69,9 @@ enum class EndReason : std::uint8_t {
   kFailed,     // Event::error says why
 };
 
+// How the hidden states of a text become its embedding.
+enum class Pooling : std::uint8_t { kNone, kMean, kLast };
+
 // What a sequence did in a step: a token with the text that it made final (often empty), or the end
 // with the last piece of text.
 struct Event {
@@ -74,6 +81,7 @@ struct Event {
   TokenRouting routing;  // of the pass that this token came from
   EndReason end = EndReason::kNone;
   std::string error;
+  std::vector<float> embedding;  // of length one; with the end of a sequence that is pooled
 };
 // Called on the engine's thread; must be quick and must not throw.
 using EventCallback = std::function<void(Event&&)>;
@@ -86,10 +94,13 @@ struct SequenceRequest {
   std::vector<std::int32_t> prompt;  // not empty, ids of the vocabulary
   infer::SamplingOptions sampling;
   std::int64_t max_tokens = 16;
+  Pooling pooling = Pooling::kNone;  // others: nothing is written, max_tokens is 0
   std::vector<std::string> stop;
-  bool ignore_eos = false;
-  int logprobs = -1;     // of this many best tokens beside each; -1: none
-  bool routing = false;  // fill Event::routing
+  std::vector<std::int32_t> shown;  // special tokens that are part of the text all the same
+  bool ignore_eos = false;          // not with a constraint
+  infer::grammar::ConstraintPtr constraint;  // what the answer is held to, or null
+  int logprobs = -1;                         // of this many best tokens beside each; -1: none
+  bool routing = false;                      // fill Event::routing
   Clock::time_point deadline = Clock::time_point::max();
   CancelFlag cancelled;  // may be null
   EventCallback on_event;
@@ -107,6 +118,8 @@ enum class Admission : std::uint8_t {
 // Counts since the start, and what is there now.
 struct EngineStatus {
   std::int64_t queued = 0, queued_tokens = 0, running = 0, kv_bytes = 0;
+  std::int64_t kept_bytes = 0;     // of sequences that ended
+  std::int64_t reused_tokens = 0;  // of prompts, copied instead of computed
   std::int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, finished = 0, cancelled = 0;
   double step_seconds = 0, routing_seconds = 0;  // in steps; of them counting routing
   // First-token times below kFirstTokenBounds[i] seconds, and all of them.
@@ -162,8 +175,11 @@ class Engine {
   void remove_ended();
   void step();
   void build_batch(nn::Batch& batch);
+  void keep_ended(Sequence& sequence);
+  bool reuse(Sequence& sequence);
   void record_routing(int layer, const moe::RoutingDecision& decision);
   void sample_rows();
+  void pool_rows(const nn::Batch& batch);
   void advance(Row& row);
   void count_first_token(double seconds);
   void finish(Sequence& sequence, EndReason reason, const std::string& error = "");
@@ -194,6 +210,7 @@ class Engine {
   nn::Activations activations_;
   FloatMatrix hidden_, logits_;
   std::int64_t kv_bytes_ = 0;
+  PrefixCache prefixes_;
   std::thread thread_;
 };
 

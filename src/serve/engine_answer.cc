@@ -28,7 +28,7 @@ void Engine::advance(Row& row) {
   s.tokens.push_back(row.id);
   Event event;
   event.id = row.id;
-  event.text = s.filter.push(s.decoder.push(row.id));
+  event.text = s.filter.push(s.text_of(row.id));
   event.logprobs = std::move(row.logprobs);
   event.routing = std::move(s.routing);
   s.routing = {};
@@ -38,7 +38,7 @@ void Engine::advance(Row& row) {
     queue_.charge(s.request.client, 1);
   }
   s.request.on_event(std::move(event));
-  if (s.filter.stopped()) {
+  if (s.filter.stopped() || (s.constraint && s.constraint->must_end())) {
     finish(s, EndReason::kStop);
   } else if (s.generated() >= s.request.max_tokens) {
     finish(s, EndReason::kLength);
@@ -50,6 +50,7 @@ void Engine::finish(Sequence& s, EndReason reason, const std::string& error) {
   Event event;
   event.end = reason;
   event.error = error;
+  event.embedding = std::move(s.embedding);
   if (reason == EndReason::kStop || reason == EndReason::kLength) {
     event.text = s.filter.push(s.decoder.flush());
     event.text += s.filter.flush();

@@ -41,10 +41,11 @@ bool Engine::wait_for_work() {
 }
 
 void Engine::start(SequencePtr sequence) {
-  if (sequence->request.max_tokens == 0) {
+  if (sequence->request.max_tokens == 0 && sequence->request.pooling == Pooling::kNone) {
     finish(*sequence, EndReason::kLength);
     return;
   }
+  prefixes_.shrink(limits_.kv_bytes - kv_bytes_ - sequence->cache_bytes);
   try {
     sequence->cache =
         model_.transformer->new_cache(sequence->size() + sequence->request.max_tokens);
@@ -64,11 +65,45 @@ void Engine::remove_ended() {
     if (reason != EndReason::kNone) finish(*sequence, reason);
   }
   std::erase_if(running_, [this](const SequencePtr& sequence) {
-    if (sequence->ended) kv_bytes_ -= sequence->cache_bytes;
-    return sequence->ended;
+    if (!sequence->ended) return false;
+    kv_bytes_ -= sequence->cache_bytes;
+    keep_ended(*sequence);
+    return true;
   });
   const std::lock_guard lock(mutex_);
   status_.kv_bytes = kv_bytes_;
+  status_.kept_bytes = prefixes_.bytes();
+}
+
+void Engine::keep_ended(Sequence& s) {
+  std::vector<std::int32_t> computed(s.tokens.begin(), s.tokens.begin() + s.computed);
+  prefixes_.keep(s.request.client, std::move(computed), std::move(s.cache), s.cache_bytes);
+  prefixes_.shrink(limits_.kv_bytes - kv_bytes_);
+}
+
+// Takes the beginning of the prompt from a sequence that ended, or from one before it in running_.
+// False: such a one is reading what both have in common, which is worth waiting for. The last token
+// is always computed: its row is what the answer begins with.
+bool Engine::reuse(Sequence& s) {
+  if (s.request.pooling != Pooling::kNone) return true;  // wants the states of all its tokens
+  const std::span<const std::int32_t> wanted(s.tokens.data(), s.tokens.size() - 1);
+  PrefixCache::Match best = prefixes_.find(s.request.client, wanted);
+  if (best.cache != nullptr && !model_.transformer->same_angles(*best.cache, *s.cache)) best = {};
+  for (const SequencePtr& other : running_) {
+    if (other.get() == &s) break;
+    if (other->ended || other->request.client != s.request.client) continue;
+    if (!model_.transformer->same_angles(*other->cache, *s.cache)) continue;
+    const std::int64_t common = common_prefix(wanted, other->tokens);
+    if (common < PrefixCache::kLeastTokens || common <= best.tokens) continue;
+    if (other->computed < common) return false;
+    best = {other->cache.get(), common};
+  }
+  if (best.cache == nullptr) return true;
+  s.cache->copy_prefix(*best.cache, best.tokens);
+  s.computed = best.tokens;
+  const std::lock_guard lock(mutex_);
+  status_.reused_tokens += best.tokens;
+  return true;
 }
 
 // One row of every answer; then the prompts share `prefill_chunk` rows equally, so that a short
@@ -88,7 +123,7 @@ void Engine::build_batch(nn::Batch& batch) {
   for (const SequencePtr& sequence : running_) {
     if (sequence->generated() > 0) {
       add(*sequence, sequence->pending());
-    } else {
+    } else if (sequence->computed > 0 || reuse(*sequence)) {
       prompts.push_back(sequence.get());
     }
   }
@@ -143,6 +178,7 @@ void Engine::step() {
   model_.transformer->forward(context_, batch, options, activations_);
   std::int64_t prompt_rows = batch.n_tokens();
   for (const Row& row : rows_) prompt_rows -= row.sequence->generated() > 0 ? 1 : 0;
+  pool_rows(batch);
   sample_rows();
   for (Row& row : rows_) {
     if (!row.error.empty()) {
@@ -172,12 +208,15 @@ void Engine::sample_rows() {
   model_.transformer->logits(context_, hidden, logits);
   context_.pool.parallel_tasks(n, [&](std::int64_t task) {
     Row& row = rows_[static_cast<std::size_t>(task)];
-    const Sequence& s = *row.sequence;
+    Sequence& s = *row.sequence;
     const std::span<const float> values(logits.data + task * logits.stride,
                                         static_cast<std::size_t>(vocab));
     try {
+      const auto mask = s.constraint ? s.constraint->mask() : nullptr;
       row.id = infer::sample(values, s.request.sampling, s.tokens,
-                             static_cast<std::uint64_t>(s.generated()));
+                             static_cast<std::uint64_t>(s.generated()), mask.get());
+      const bool ends = mask && s.request.constraint->tokens().is_end(row.id);
+      if (s.constraint && !ends) s.constraint->accept(row.id);
       if (s.request.logprobs >= 0) {
         row.logprobs = infer::log_probabilities(values, row.id, s.request.logprobs);
       }

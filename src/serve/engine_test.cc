@@ -289,6 +289,75 @@ TEST_F(EngineTest, WhatCanNeverRunIsRefusedWithItsReason) {
   EXPECT_TRUE(engine.idle());
 }
 
+// A prompt that begins as an earlier one, or as one beside it, gives the same answer and computes
+// less; another client's prompt computes everything.
+TEST_F(EngineTest, PromptsThatBeginAlikeAreReadOnce) {
+  const std::vector<std::int32_t> first = prompt(44, 1);
+  std::vector<std::int32_t> second(first.begin(), first.begin() + 40);
+  for (const std::int32_t id : prompt(4, 2)) second.push_back(id);
+  const auto run = [](Engine& engine, const std::vector<std::int32_t>& ids, std::string client) {
+    Collector collector;
+    SequenceRequest request = collector.request(ids, 6, 5);
+    request.client = std::move(client);
+    EXPECT_EQ(engine.submit({request}), Admission::kAccepted);
+    return collector.wait();
+  };
+  std::vector<std::int32_t> wanted;
+  {
+    Engine alone(context_, model_, {});
+    wanted = run(alone, second, "a").ids;
+    EXPECT_EQ(alone.status().reused_tokens, 0);
+  }
+  Engine engine(context_, model_, {});
+  run(engine, first, "a");
+  EXPECT_EQ(run(engine, second, "b").ids, wanted);
+  EXPECT_EQ(engine.status().reused_tokens, 0) << "from another client";
+  EXPECT_EQ(run(engine, second, "a").ids, wanted);
+  EXPECT_EQ(engine.status().reused_tokens, 40);
+  // What was answered is part of what the next turn begins with.
+  std::vector<std::int32_t> turn = second;
+  turn.insert(turn.end(), wanted.begin(), wanted.end());
+  turn.push_back(3);
+  run(engine, turn, "a");
+  EXPECT_EQ(engine.status().reused_tokens, 40 + 49);
+}
+
+TEST_F(EngineTest, OnePromptWithManyAnswersIsReadOnce) {
+  EngineLimits limits;
+  limits.prefill_chunk = 16;
+  std::vector<std::vector<std::int32_t>> wanted;
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    Engine alone(context_, model_, limits);
+    Collector collector;
+    alone.submit({collector.request(prompt(50, 1), 6, seed)});
+    wanted.push_back(collector.wait().ids);
+  }
+  Engine engine(context_, model_, limits);
+  std::vector<Collector> collectors(4);
+  std::vector<SequenceRequest> requests;
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    requests.push_back(collectors[seed].request(prompt(50, 1), 6, seed));
+  }
+  ASSERT_EQ(engine.submit(std::move(requests)), Admission::kAccepted);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(collectors[i].wait().ids, wanted[i]);
+  EXPECT_EQ(engine.status().reused_tokens, 3 * 49);
+  EXPECT_EQ(engine.status().prompt_tokens, 50 + 3);
+}
+
+// What is kept makes room for what runs.
+TEST_F(EngineTest, KeptCachesNeverTakeTheBudgetOfOthers) {
+  EngineLimits limits;
+  limits.kv_bytes = model_.transformer->cache_bytes(64);
+  Engine engine(context_, model_, limits);
+  for (int salt = 1; salt < 5; ++salt) {
+    Collector collector;
+    ASSERT_EQ(engine.submit({collector.request(prompt(40, salt), 8, 1)}), Admission::kAccepted);
+    EXPECT_EQ(collector.wait().end, EndReason::kLength);
+    const EngineStatus status = engine.status();
+    EXPECT_LE(status.kv_bytes + status.kept_bytes, limits.kv_bytes);
+  }
+}
+
 TEST_F(EngineTest, EndAllEndsWhatRunsAndWhatWaits) {
   EngineLimits limits;
   limits.max_running = 1;

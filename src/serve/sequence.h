@@ -1,6 +1,8 @@
 // One answer while it is written: its tokens so far, its cache, and its text on the way out.
 #pragma once
 
+#include <algorithm>
+
 #include "infer/stop_filter.h"
 #include "serve/engine.h"
 #include "text/tokenizer.h"
@@ -8,17 +10,26 @@
 namespace conclave::serve {
 
 struct Engine::Sequence {
-  Sequence(SequenceRequest r, const text::Tokenizer& tokenizer)
+  Sequence(SequenceRequest r, const text::Tokenizer& t)
       : request(std::move(r)),
         tokens(request.prompt),
-        decoder(tokenizer, /*skip_special=*/true),
-        filter(request.stop) {}
+        tokenizer(t),
+        decoder(t, /*skip_special=*/true),
+        filter(request.stop) {
+    if (request.constraint) constraint.emplace(request.constraint);
+  }
 
   std::int64_t size() const { return static_cast<std::int64_t>(tokens.size()); }
   // Tokens whose keys and values are not in the cache yet: 1 while decoding.
   std::int64_t pending() const { return size() - computed; }
   std::int64_t generated() const {
     return size() - static_cast<std::int64_t>(request.prompt.size());
+  }
+  // The text that a token makes final.
+  std::string text_of(std::int32_t id) {
+    const std::vector<std::int32_t>& shown = request.shown;
+    if (std::find(shown.begin(), shown.end(), id) == shown.end()) return decoder.push(id);
+    return decoder.flush() + std::string(tokenizer.token_text(id));
   }
   // Why it must end before its next step, or kNone.
   EndReason overdue(Clock::time_point now) const {
@@ -33,9 +44,13 @@ struct Engine::Sequence {
   std::unique_ptr<nn::KvCache> cache;
   std::int64_t cache_bytes = 0;
   std::int64_t computed = 0;
+  const text::Tokenizer& tokenizer;
   text::StreamDecoder decoder;
   infer::StopFilter filter;
+  std::optional<infer::grammar::ConstraintState> constraint;
   TokenRouting routing;
+  std::vector<double> pooled;  // sum of hidden states, or the last one
+  std::vector<float> embedding;
   Clock::time_point submitted = Clock::now();
   bool ended = false;
 };

@@ -86,7 +86,8 @@ void serve(ops::Context& context, const std::string& model, DType compute,
   std::signal(SIGPIPE, SIG_IGN);  // a log that nobody reads any more ends no request
   ServedModel served{.loaded = models::load_model(context, model, compute),
                      .chat = chat_template(model),
-                     .name = served_name(model, options)};
+                     .name = served_name(model, options),
+                     .pooling = pooling_of(model)};
   Engine engine(context, served.loaded, options.engine);
   Service service(options, served, engine);
   HttpServer http(
@@ -115,6 +116,7 @@ void check(const std::string& model, const ServerOptions& options) {
     fail(ErrorKind::kNotFound, "{}: the model has no tokenizer, so it cannot be served", model);
   }
   chat_template(model);
+  pooling_of(model);
 }
 
 }  // namespace conclave::serve

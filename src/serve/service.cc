@@ -69,6 +69,7 @@ const Service::Route Service::kRoutes[] = {
     {"POST", "/detokenize", false, false, &Service::detokenize},
     {"POST", "/v1/chat/completions", false, true, &Service::chat},
     {"POST", "/v1/completions", false, true, &Service::completion},
+    {"POST", "/v1/embeddings", false, true, &Service::embedding},
 };
 
 Service::Service(const ServerOptions& options, const ServedModel& model, Engine& engine)
@@ -77,8 +78,10 @@ Service::Service(const ServerOptions& options, const ServedModel& model, Engine&
       engine_(engine),
       created_(std::time(nullptr)),
       id_seed_((std::uint64_t{std::random_device()()} << 32) | std::random_device()()),
+      grammars_(model.loaded),
       clients_(options.client),
       log_(options.log_requests ? STDERR_FILENO : -1) {
+  if (model.chat) form_ = output_form(*model.chat);
   const nn::TransformerConfig& config = model.loaded.transformer->config();
   for (std::size_t i = 0; i < config.ffn_L.size(); ++i) {
     const auto& router = config.ffn_L[i].router;

@@ -22,7 +22,11 @@ struct ServedModel {
   models::LoadedModel loaded;
   std::optional<text::ChatTemplate> chat;  // nothing: messages are joined
   std::string name;
+  Pooling pooling = Pooling::kMean;  // of embeddings
 };
+// What a model directory says about embeddings (sentence-transformers' 1_Pooling/config.json): the
+// mean where it says nothing. Throws Error: kBadFile, kUnsupported.
+Pooling pooling_of(const std::string& model);
 
 class Service final : public HttpHandler {
  public:
@@ -37,8 +41,9 @@ class Service final : public HttpHandler {
   void drain();
 
  private:
-  struct Call;    // a request on its way to its answer
-  struct Stream;  // a completion whose tokens arrive
+  struct Call;     // a request on its way to its answer
+  struct Stream;   // a completion whose tokens arrive
+  struct Vectors;  // embeddings that arrive
   struct Route {
     const char* method;
     const char* path;
@@ -71,14 +76,22 @@ class Service final : public HttpHandler {
   void detokenize(const std::shared_ptr<Call>& call);
   void chat(const std::shared_ptr<Call>& call);
   void completion(const std::shared_ptr<Call>& call);
+  void embedding(const std::shared_ptr<Call>& call);
 
   // Runs `work` on the worker; what it throws becomes the answer.
   void on_worker(const std::shared_ptr<Call>& call, std::function<void()> work);
+  void start_embedding(const std::shared_ptr<Call>& call, const std::string& body);
+  void check_model(const std::string& name) const;
   void start(const std::shared_ptr<Call>& call, const CompletionRequest& request);
   std::vector<std::int32_t> encode_prompt(const Prompt& prompt) const;
-  std::vector<std::int32_t> encode_messages(const nlohmann::json& messages,
-                                            const nlohmann::json& variables,
-                                            bool add_generation_prompt) const;
+  // A conversation on its way to the model, and how its answer is to be read.
+  struct ChatPrompt {
+    std::vector<std::int32_t> ids, shown;
+    ReaderOptions output;
+  };
+  ChatPrompt encode_chat(const CompletionRequest& request) const;
+  infer::grammar::ConstraintPtr chat_constraint(const CompletionRequest& request,
+                                                const ChatPrompt& prompt);
   SequenceRequest sequence_of(const CompletionRequest& request,
                               const std::vector<std::int32_t>& prompt, int copy) const;
   void finished(const Call& call, int status, const std::string& notes);
@@ -88,11 +101,13 @@ class Service final : public HttpHandler {
   const ServedModel& model_;
   Engine& engine_;
   std::vector<RoutedLayer> layers_;
+  OutputForm form_;  // of the model's answers to chats
   std::int64_t created_;
   Clock::time_point begun_ = Clock::now();
   bool draining_ = false;
   std::uint64_t id_seed_, id_count_ = 0;
   std::map<std::pair<std::string, int>, std::int64_t> answers_;  // by path and status
+  GrammarCache grammars_;                                        // the worker's
   ClientLimits clients_;
   LogWriter log_;
   Worker worker_;

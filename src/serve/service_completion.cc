@@ -105,27 +105,6 @@ std::vector<std::int32_t> Service::encode_prompt(const Prompt& prompt) const {
   return ids;
 }
 
-// A model without a template continues text: it gets the contents, one after the other.
-std::vector<std::int32_t> Service::encode_messages(const json& messages, const json& variables,
-                                                   bool add_generation_prompt) const {
-  if (!model_.chat) {
-    std::string text;
-    for (const json& message : messages) {
-      if (!text.empty()) text += "\n\n";
-      text += message["content"].get<std::string>();
-    }
-    return encode_prompt(text);
-  }
-  text::ChatRequest request;
-  request.messages = text::chat_value(messages.dump(), "messages");
-  request.add_generation_prompt = add_generation_prompt;
-  for (const auto& [name, value] : variables.items()) {
-    request.variables.emplace_back(name, text::chat_value(value.dump(), name));
-  }
-  const auto parts = model_.chat->render(request);
-  return model_.loaded.tokenizer->encode_parts(text::text_parts(parts), false);
-}
-
 SequenceRequest Service::sequence_of(const CompletionRequest& request,
                                      const std::vector<std::int32_t>& prompt, int copy) const {
   SequenceRequest sequence;
@@ -151,31 +130,39 @@ SequenceRequest Service::sequence_of(const CompletionRequest& request,
   return sequence;
 }
 
+void Service::check_model(const std::string& name) const {
+  if (name.empty() || name == model_.name) return;
+  throw ApiError{.status = 404,
+                 .code = "model_not_found",
+                 .message = fmt::format("The model '{}' does not exist; this server has '{}'.",
+                                        name.substr(0, 100), model_.name),
+                 .param = "model"};
+}
+
 void Service::start(const std::shared_ptr<Call>& call, const CompletionRequest& given) {
   CompletionRequest request = given;
-  if (!request.model.empty() && request.model != model_.name) {
-    throw ApiError{.status = 404,
-                   .code = "model_not_found",
-                   .message = fmt::format("The model '{}' does not exist; this server has '{}'.",
-                                          request.model.substr(0, 100), model_.name),
-                   .param = "model"};
-  }
+  check_model(request.model);
   if (!request.has_seed) {
     request.sampling.seed = (std::uint64_t{std::random_device()()} << 32) | std::random_device()();
   }
   std::vector<std::vector<std::int32_t>> prompts;
+  ChatPrompt chat;
   if (request.chat) {
-    prompts.push_back(encode_messages(request.messages, request.template_variables,
-                                      request.add_generation_prompt));
+    chat = encode_chat(request);
+    prompts.push_back(chat.ids);
   }
   for (const Prompt& prompt : request.prompts) prompts.push_back(encode_prompt(prompt));
 
+  const infer::grammar::ConstraintPtr constraint =
+      request.chat ? chat_constraint(request, chat) : grammars_.get(request.format);
   std::int64_t prompt_tokens = 0;
   std::vector<SequenceRequest> sequences;
   for (const auto& prompt : prompts) {
     prompt_tokens += static_cast<std::int64_t>(prompt.size());
     for (int copy = 0; copy < request.n; ++copy) {
       sequences.push_back(sequence_of(request, prompt, copy));
+      sequences.back().constraint = constraint;
+      sequences.back().shown = chat.shown;
     }
   }
   const std::string id = (request.chat ? "chatcmpl-" : "cmpl-") + call->id;
@@ -184,6 +171,7 @@ void Service::start(const std::shared_ptr<Call>& call, const CompletionRequest& 
       Answer(request, {id, model_.name, std::time(nullptr)}, *model_.loaded.tokenizer, layers_,
              sequences.size(), prompt_tokens),
       request.stream);
+  if (request.chat) stream->answer.read_output(chat.output);
   double seconds = options_.request_seconds;
   const std::string& asked = call->exchange->request().timeout;
   if (!asked.empty()) {
@@ -220,13 +208,15 @@ void Service::start(const std::shared_ptr<Call>& call, const CompletionRequest& 
 
 void Service::chat(const std::shared_ptr<Call>& call) {
   on_worker(call, [this, call] {
-    start(call, parse_chat_request(parse_request(call->exchange->request().body)));
+    const std::string& body = call->exchange->request().body;
+    start(call, parse_chat_request(parse_request(body), body));
   });
 }
 
 void Service::completion(const std::shared_ptr<Call>& call) {
   on_worker(call, [this, call] {
-    start(call, parse_completion_request(parse_request(call->exchange->request().body)));
+    const std::string& body = call->exchange->request().body;
+    start(call, parse_completion_request(parse_request(body), body));
   });
 }
 

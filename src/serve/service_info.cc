@@ -30,6 +30,11 @@ std::string engine_metrics(const EngineStatus& s) {
   value("conclave_sequences_running", "gauge", "Sequences that are computed together.", s.running);
   value("conclave_queued_prompt_tokens", "gauge", "Prompt tokens that wait.", s.queued_tokens);
   value("conclave_kv_cache_bytes", "gauge", "Keys and values of running sequences.", s.kv_bytes);
+  value("conclave_kept_kv_cache_bytes", "gauge",
+        "Keys and values of sequences that ended, kept for prompts that begin alike.",
+        s.kept_bytes);
+  value("conclave_reused_prompt_tokens_total", "counter",
+        "Prompt tokens whose keys and values were copied.", s.reused_tokens);
   value("conclave_prompt_tokens_total", "counter", "Prompt tokens computed.", s.prompt_tokens);
   value("conclave_generated_tokens_total", "counter", "Tokens generated.", s.generated_tokens);
   value("conclave_steps_total", "counter", "Forward passes.", s.steps);
@@ -120,8 +125,10 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
     const Fields fields(body);
     std::vector<std::int32_t> ids;
     if (fields.find("messages") != nullptr) {
-      ids = encode_messages(parse_messages(body), json::object(),
-                            fields.boolean("add_generation_prompt", true));
+      CompletionRequest chat;
+      chat.messages = parse_messages(body);
+      chat.add_generation_prompt = fields.boolean("add_generation_prompt", true);
+      ids = encode_chat(chat).ids;
     } else {
       const char* const key = fields.find("content") != nullptr ? "content" : "prompt";
       if (fields.find(key) == nullptr) throw bad_request("'prompt' is missing", "prompt");

@@ -8,5 +8,7 @@ namespace conclave::text {
 
 // Padding may be missing. Throws Error(kBadFile) for other characters or an impossible length.
 std::string decode_base64(std::string_view text);
+// With padding.
+std::string encode_base64(std::string_view bytes);
 
 }  // namespace conclave::text

@@ -25,6 +25,7 @@ struct NamedTemplate {
   std::string name;    // default, tool_use
   std::string source;  // the file, for messages
   jinja::Ast ast;
+  std::string text;  // as it was written
 };
 
 // The value of `key` in a dict, or null.
@@ -48,7 +49,7 @@ struct ChatTemplate::State {
     for (const NamedTemplate& other : templates) {
       if (other.name == name) return;
     }
-    templates.push_back({name, file, jinja::parse(source, file)});
+    templates.push_back({name, file, jinja::parse(source, file), std::string(source)});
   }
   void add_config(const Value& config, const std::string& file);
   void add_special_tokens(const Value& config);
@@ -221,6 +222,11 @@ std::vector<std::string> ChatTemplate::names() const {
   std::vector<std::string> out;
   for (const NamedTemplate& one : state_->templates) out.push_back(one.name);
   return out;
+}
+
+bool ChatTemplate::mentions(std::string_view text) const {
+  return std::any_of(state_->templates.begin(), state_->templates.end(),
+                     [&](const auto& one) { return one.text.find(text) != std::string::npos; });
 }
 
 const std::vector<std::pair<std::string, Value>>& ChatTemplate::special_tokens() const {

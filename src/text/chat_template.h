@@ -75,6 +75,8 @@ class ChatTemplate {
 
   // "default", "tool_use", ...
   std::vector<std::string> names() const;
+  // Whether the source of any of them has this text in it.
+  bool mentions(std::string_view text) const;
   const std::vector<std::pair<std::string, jinja::Value>>& special_tokens() const;
 
  private:
