@@ -78,6 +78,15 @@ class Drain {
   std::optional<Clock::time_point> ended_;
 };
 
+// After the server's own handlers have gone, a further signal would kill a process that has
+// finished its work and is about to say so with exit code 0.
+struct IgnoreSignalsAtEnd {
+  ~IgnoreSignalsAtEnd() {
+    std::signal(SIGTERM, SIG_IGN);
+    std::signal(SIGINT, SIG_IGN);
+  }
+};
+
 }  // namespace
 
 void serve(ops::Context& context, const std::string& model, DType compute,
@@ -90,6 +99,7 @@ void serve(ops::Context& context, const std::string& model, DType compute,
                      .pooling = pooling_of(model)};
   Engine engine(context, served.loaded, options.engine);
   Service service(options, served, engine);
+  const IgnoreSignalsAtEnd at_end;
   HttpServer http(
       {options.listens() ? options.host : "", static_cast<int>(options.port), options.unix_socket},
       options.http, service);
