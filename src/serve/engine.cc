@@ -60,6 +60,11 @@ void Engine::check(const SequenceRequest& request) const {
       fail(ErrorKind::kInvalidArgument, "token {}: the vocabulary has 0 to {}", id, vocab - 1);
     }
   }
+  const auto& bias = request.sampling.logit_bias;
+  if (!bias.empty() && (bias.begin()->first < 0 || bias.rbegin()->first >= vocab)) {
+    fail(ErrorKind::kInvalidArgument, "logit bias of token {}: the vocabulary has 0 to {}",
+         bias.begin()->first < 0 ? bias.begin()->first : bias.rbegin()->first, vocab - 1);
+  }
   if (cache_bytes(request) > limits_.kv_bytes) {
     fail(ErrorKind::kInvalidArgument, "{} tokens take {} bytes of cache, the budget is {}",
          prompt + request.max_tokens, cache_bytes(request), limits_.kv_bytes);

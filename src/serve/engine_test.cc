@@ -358,6 +358,14 @@ TEST_F(EngineTest, KeptCachesNeverTakeTheBudgetOfOthers) {
   }
 }
 
+TEST_F(EngineTest, ABiasOfATokenThatDoesNotExistIsRefused) {
+  Engine engine(context_, model_, {});
+  Collector collector;
+  SequenceRequest request = collector.request(prompt(4, 1), 2, 1);
+  request.sampling.logit_bias = {{1 << 20, 1.0}};
+  EXPECT_THROW(engine.submit({request}), Error);
+}
+
 TEST_F(EngineTest, EndAllEndsWhatRunsAndWhatWaits) {
   EngineLimits limits;
   limits.max_running = 1;
