@@ -235,5 +235,21 @@ TEST(FixedKeys, OtherValuesAreRefused) {
   }
 }
 
+// Whatever a recipe can train, a file can hold: what no published architecture says is written as
+// the research type.
+TEST(Registry, EveryRouterCanBeWritten) {
+  for (const char* kind : {"softmax_topk", "switch_top1", "noisy_topk", "sigmoid_bias", "hash"}) {
+    nn::TransformerConfig config = read_config(golden("mixtral").string());
+    for (moe::LayerConfig& ffn : config.ffn_L) {
+      const int experts = ffn.router.n_experts;
+      ffn.router = moe::default_router_config(kind);
+      ffn.router.n_experts = experts;
+      ffn.router.k = std::string(kind) == "switch_top1" ? 1 : 2;
+      ffn.expert_bias = std::string(kind) == "sigmoid_bias";
+    }
+    EXPECT_NO_THROW(architecture_for(config)) << kind;
+  }
+}
+
 }  // namespace
 }  // namespace conclave::models

@@ -46,6 +46,7 @@ const Architecture& find_architecture(const std::string& model_type) {
 const Architecture& architecture_for(const nn::TransformerConfig& config) {
   std::string reason;
   for (const Architecture* architecture : registry()) {
+    reason.clear();
     if (architecture->can_express(config, reason)) return *architecture;
   }
   fail(ErrorKind::kUnsupported, "no architecture's files can hold this model: '{}' says: {}",

@@ -97,9 +97,11 @@ bool can_express(const nn::TransformerConfig& config, std::string& reason) {
   whole_heads.rope.rotary_dim = 0;
   if (!plain_decoder(whole_heads, reason)) return false;
   for (const moe::LayerConfig& ffn : config.ffn_L) {
-    if (!plain_experts(ffn)) reason = "experts with biases, gates or weighted inputs";
+    if (plain_experts(ffn)) continue;
+    reason = "experts with biases, gates or weighted inputs";
+    return false;
   }
-  return reason.empty();
+  return true;
 }
 
 std::string tensor_name(const ParamId& id) {
