@@ -32,7 +32,8 @@ void tokenize(const Options& o) {
              tokenizer.vocab_size() - 1);
       }
     }
-    std::printf("%s\n", tokenizer.decode(o.decode).c_str());
+    const std::string text = tokenizer.decode(o.decode) + "\n";
+    std::fwrite(text.data(), 1, text.size(), stdout);  // zero bytes too
     return;
   }
   std::string input = o.text;

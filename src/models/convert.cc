@@ -370,7 +370,13 @@ ConvertReport convert_to_directory(ops::Context&, const std::string& in, const s
     const std::optional<QuantType>* asked = policy_of(options.types, first);
     const QuantType stored = input.weights.stored_quant_type(first);
     QuantType type = asked == nullptr ? stored : asked->value_or(stored);
-    if (quant_info(type).block_count > 1) type = QuantType::kBF16;
+    const bool blocks = quant_info(type).block_count > 1;
+    if (blocks && asked != nullptr && asked->has_value()) {
+      fail(ErrorKind::kUnsupported,
+           "a directory holds F32, F16 or BF16, not {}: name the output NAME.gguf",
+           quant_info(type).name);
+    }
+    if (blocks) type = QuantType::kBF16;
     if (!first.trained) type = QuantType::kF32;
     types.insert(quant_info(type).name);
     io::TensorToWrite write;
