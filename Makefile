@@ -42,6 +42,7 @@ demo: deps
 	scripts/demo.sh
 
 smollm2: deps
+	@python3 -m pip --version >/dev/null 2>&1 || CONCLAVE_EXTRA_PACKAGES=python3-pip scripts/install_deps.sh
 	cmake --preset $(PRESET) --log-level=WARNING $(LAUNCHER)
 	cmake --build --preset $(PRESET) --target conclave
 	@CONCLAVE=$(BUILD)/conclave scripts/smollm2.sh

@@ -19,6 +19,10 @@ packages=(
   libgtest-dev libbenchmark-dev clang-format python3
 )
 
+# What a target needs beyond that: CONCLAVE_EXTRA_PACKAGES="python3-pip" scripts/install_deps.sh
+read -r -a extra <<<"${CONCLAVE_EXTRA_PACKAGES:-}"
+packages+=("${extra[@]}")
+
 mode=install
 case "${1:-}" in
   "") ;;
