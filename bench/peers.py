@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The same GGUF file read and written by Conclave and by llama.cpp, in turn, as ratios.
+"""The same GGUF file read and written by Conclave, by llama.cpp and, with --ik, by ik_llama.cpp, in
+turn, as ratios.
 
     python3 bench/peers.py MODEL.gguf --conclave build/release/conclave --prompt 64,512 --depth 0,2048
 
 llama.cpp comes from pip (llama-cpp-python, built for this processor) and is installed into .cache/peers
 when it is not there; that takes a while. A round measures every engine once, in a process of its own;
-the median of the rounds counts. Tokens are random and the same for nobody: both engines take any.
+the median of the rounds counts. Tokens are random and the same for nobody: the engines take any.
 Writing counts the pass and the logits of each token; nothing is sampled."""
 
 import argparse

@@ -66,6 +66,21 @@ struct Batch {
     attention_forward(context, shape, list, {q.data(), rows(), width()},
                       {out.data(), rows(), width()}, lse.data());
   }
+  // Of the only sequence, `chunk` tokens at a time over a cache of its own or another.
+  void forward_in_chunks(Context& context, const KvView& kv, std::int64_t chunk) {
+    const auto rows_of = [](std::vector<float>& m, std::int64_t columns, std::int64_t begin,
+                            std::int64_t count) {
+      return MatrixView<float>(m.data() + begin * columns, count, columns);
+    };
+    for (std::int64_t begin = 0; begin < rows(); begin += chunk) {
+      const std::int64_t count = std::min(chunk, rows() - begin);
+      const AttentionSegment segment{0, count, begin, kv};
+      kv_append(context, shape, {&segment, 1}, rows_of(k, kv_width(), begin, count),
+                rows_of(v, kv_width(), begin, count));
+      attention_forward(context, shape, {&segment, 1}, rows_of(q, width(), begin, count),
+                        rows_of(out, width(), begin, count), lse.data() + begin * shape.n_heads);
+    }
+  }
   void backward(Context& context) {
     attention_backward(context, shape, segments(), {q.data(), rows(), width()},
                        {out.data(), rows(), width()}, lse.data(), {d_out.data(), rows(), width()},
@@ -172,21 +187,7 @@ TEST(Attention, BitsDoNotDependOnChunks) {
       wanted.forward(context);
       for (std::int64_t chunk : {1, 2, 3, 7, 16}) {
         Batch batch(shape, {130}, 4);
-        const AttentionSegment whole = batch.segments()[0];
-        const auto rows_of = [&](std::vector<float>& m, std::int64_t width, std::int64_t begin,
-                                 std::int64_t count) {
-          return MatrixView<float>(m.data() + begin * width, count, width);
-        };
-        for (std::int64_t begin = 0; begin < 130; begin += chunk) {
-          const std::int64_t count = std::min<std::int64_t>(chunk, 130 - begin);
-          const AttentionSegment segment{0, count, begin, whole.kv};
-          kv_append(context, shape, {&segment, 1}, rows_of(batch.k, batch.kv_width(), begin, count),
-                    rows_of(batch.v, batch.kv_width(), begin, count));
-          attention_forward(context, shape, {&segment, 1},
-                            rows_of(batch.q, batch.width(), begin, count),
-                            rows_of(batch.out, batch.width(), begin, count),
-                            batch.lse.data() + begin * shape.n_heads);
-        }
+        batch.forward_in_chunks(context, batch.segments()[0].kv, chunk);
         ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
         ASSERT_TRUE(same(batch.sequences[0].k_cache, wanted.sequences[0].k_cache));
         ASSERT_TRUE(same(batch.sequences[0].v_cache, wanted.sequences[0].v_cache));
@@ -210,20 +211,7 @@ TEST(Attention, HalfPrecisionIsReadExactly) {
     for (std::int64_t chunk : {1, 3, 130}) {
       std::vector<f16> k_cache(n, to_f16(3)), v_cache(n, to_f16(-3));
       const KvView view(k_cache.data(), v_cache.data(), batch.sequences[0].capacity);
-      const auto rows_of = [&](std::vector<float>& m, std::int64_t width, std::int64_t begin,
-                               std::int64_t count) {
-        return MatrixView<float>(m.data() + begin * width, count, width);
-      };
-      for (std::int64_t begin = 0; begin < 130; begin += chunk) {
-        const std::int64_t count = std::min<std::int64_t>(chunk, 130 - begin);
-        const AttentionSegment segment{0, count, begin, view};
-        kv_append(context, shape, {&segment, 1}, rows_of(batch.k, batch.kv_width(), begin, count),
-                  rows_of(batch.v, batch.kv_width(), begin, count));
-        attention_forward(context, shape, {&segment, 1},
-                          rows_of(batch.q, batch.width(), begin, count),
-                          rows_of(batch.out, batch.width(), begin, count),
-                          batch.lse.data() + begin * shape.n_heads);
-      }
+      batch.forward_in_chunks(context, view, chunk);
       ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
     }
   }

@@ -47,6 +47,7 @@ void Engine::advance(Row& row) {
 
 void Engine::finish(Sequence& s, EndReason reason, const std::string& error) {
   s.ended = true;
+  if (reason == EndReason::kFailed) s.computed = 0;  // nobody knows what its cache holds
   Event event;
   event.end = reason;
   event.error = error;

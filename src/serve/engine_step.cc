@@ -93,9 +93,10 @@ bool Engine::reuse(Sequence& s) {
     if (other.get() == &s) break;
     if (other->ended || other->request.client != s.request.client) continue;
     if (!model_.transformer->same_angles(*other->cache, *s.cache)) continue;
-    const std::int64_t common = common_prefix(wanted, other->tokens);
+    std::int64_t common = common_prefix(wanted, other->tokens);
     if (common < PrefixCache::kLeastTokens || common <= best.tokens) continue;
-    if (other->computed < common) return false;
+    if (other->computed < common && other->generated() == 0) return false;
+    common = std::min(common, other->computed);  // while writing, all but the last token
     best = {other->cache.get(), common};
   }
   if (best.cache == nullptr) return true;

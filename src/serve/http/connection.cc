@@ -138,22 +138,28 @@ void Connection::read_header() {
   parser_.emplace();
   parser_->header_limit(hub_->limits.header_bytes);
   parser_->body_limit(hub_->limits.body_bytes);
-  http::async_read_header(
-      socket_, buffer_, *parser_, [self = shared_from_this()](error_code error, std::size_t) {
-        if (self->state_ == State::kClosed) return;
-        if (!error) {
-          self->on_header();
-        } else if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-          self->refuse(self->hub_->handler->malformed(431, "the header is too large"));
-        } else if (error == http::error::body_limit) {
-          self->refuse(self->hub_->handler->malformed(413, "the body is too large"));
-        } else if (error.category() == make_error_code(http::error::bad_method).category() &&
-                   error != http::error::end_of_stream && error != http::error::partial_message) {
-          self->refuse(self->hub_->handler->malformed(400, error.message()));
-        } else {
-          self->close();
-        }
-      });
+  http::async_read_header(socket_, buffer_, *parser_,
+                          [self = shared_from_this()](error_code error, std::size_t) {
+                            if (self->state_ == State::kClosed) return;
+                            if (!error) {
+                              self->on_header();
+                            } else {
+                              self->on_read_error(error);
+                            }
+                          });
+}
+
+void Connection::on_read_error(error_code error) {
+  if (error == http::error::header_limit || error == http::error::buffer_overflow) {
+    refuse(hub_->handler->malformed(431, "the header is too large"));
+  } else if (error == http::error::body_limit) {
+    refuse(hub_->handler->malformed(413, "the body is too large"));
+  } else if (error.category() == make_error_code(http::error::bad_method).category() &&
+             error != http::error::end_of_stream && error != http::error::partial_message) {
+    refuse(hub_->handler->malformed(400, error.message()));
+  } else {
+    close();
+  }
 }
 
 void Connection::on_header() {
@@ -199,20 +205,15 @@ void Connection::read_body() {
   }
   enter(State::kBody, hub_->limits.read_seconds);
   deadline_ = std::min(deadline_, body_deadline_);
-  http::async_read_some(
-      socket_, buffer_, *parser_, [self = shared_from_this()](error_code error, std::size_t) {
-        if (self->state_ == State::kClosed) return;
-        if (!error) {
-          self->read_body();
-        } else if (error == http::error::body_limit) {
-          self->refuse(self->hub_->handler->malformed(413, "the body is too large"));
-        } else if (error.category() == make_error_code(http::error::bad_method).category() &&
-                   error != http::error::end_of_stream && error != http::error::partial_message) {
-          self->refuse(self->hub_->handler->malformed(400, error.message()));
-        } else {
-          self->close();
-        }
-      });
+  http::async_read_some(socket_, buffer_, *parser_,
+                        [self = shared_from_this()](error_code error, std::size_t) {
+                          if (self->state_ == State::kClosed) return;
+                          if (!error) {
+                            self->read_body();
+                          } else {
+                            self->on_read_error(error);
+                          }
+                        });
 }
 
 void Connection::dispatch() {

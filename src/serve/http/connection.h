@@ -58,6 +58,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void on_readable();
   void read_header();
   void on_header();
+  void on_read_error(boost::system::error_code error);
   void read_body();
   void dispatch();
   void refuse(HttpResponse response);
