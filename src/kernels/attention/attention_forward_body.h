@@ -76,16 +76,24 @@ struct AttentionForwardBody {
       const Index i = block / kKeys;
       if (a.kv_half.blocks == nullptr) {
         const float* values = a.kv.values(i, a.head_dim);
-        add_rows(a, s, rows, block, a.kv.keys(i), whole ? values : copy_values(a, s, values, keys));
+        add_rows(a, s, rows, block, a.kv.keys(i), whole ? values : copy_values(a, s, values, keys),
+                 0);
       } else if (whole && rows <= kDirectRows) {
         // Little is used twice: converted on the way into the products.
-        add_rows(a, s, rows, block, a.kv_half.keys(i), a.kv_half.values(i, a.head_dim));
+        const f16* values = a.kv_half.values(i, a.head_dim);
+        const f16* next = block + kKeys <= last ? a.kv_half.keys(i + 1) : values;
+        add_rows(a, s, rows, block, a.kv_half.keys(i), values, bytes_between(values, next));
       } else {
         add_rows(a, s, rows, block, copy_keys(a, s, a.kv_half.keys(i)),
-                 copy_values(a, s, a.kv_half.values(i, a.head_dim), keys));
+                 copy_values(a, s, a.kv_half.values(i, a.head_dim), keys), 0);
       }
     }
     for (Index row = 0; row < rows; ++row) finish_row(a, s, row);
+  }
+
+  static Index bytes_between(const f16* from, const f16* to) {
+    return static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) -
+                              reinterpret_cast<std::uintptr_t>(from));
   }
 
   static void begin_rows(const AttentionForward& a, const Scratch& s, Index rows) {
@@ -123,17 +131,20 @@ struct AttentionForwardBody {
     return s.k;
   }
 
-  // Takes the keys of one block into all rows. B: float or f16.
+  // Takes the keys of one block into all rows. B: float or f16, where the next block's keys lie
+  // `ahead` bytes behind the values.
   template <class B>
   static void add_rows(const AttentionForward& a, const Scratch& s, Index rows, Index block,
-                       const B* keys, const B* values) {
-    for (Index row = 0; row < rows; row += kRows) add_block(a, s, row, rows, block, keys, values);
+                       const B* keys, const B* values, Index ahead) {
+    for (Index row = 0; row < rows; row += kRows) {
+      add_block(a, s, row, rows, block, keys, values, ahead);
+    }
   }
 
   // Takes the keys of one block into up to kRows rows.
   template <class B>
   static void add_block(const AttentionForward& a, const Scratch& s, Index row, Index rows,
-                        Index block, const B* keys, const B* values) {
+                        Index block, const B* keys, const B* values, Index ahead) {
     const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
     const Index low = a.first_position + row / a.n_heads;
     const Index high = a.first_position + (row + count - 1) / a.n_heads;
@@ -148,7 +159,7 @@ struct AttentionForwardBody {
     weigh(a, s, row, count, block, begin, end, factor);
     const Index width = Tile::padded(a.head_dim);
     Tile::template accumulate<kKeys, 1>(count, seen.end - seen.begin, s.p + seen.begin,
-                                        values + seen.begin * width, width, factor,
+                                        values + seen.begin * width, width, ahead, factor,
                                         s.acc + row * width, width, width);
   }
 
