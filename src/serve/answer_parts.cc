@@ -68,7 +68,10 @@ std::vector<json> Answer::take_deltas(std::size_t index, const std::string& text
 }
 
 json Answer::message(const Choice& choice) const {
-  json message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+  json message = {{"role", "assistant"},
+                  {"content", choice.text},
+                  {"refusal", nullptr},
+                  {"annotations", json::array()}};
   if (!choice.reasoning.empty()) message["reasoning_content"] = choice.reasoning;
   if (choice.calls.empty()) return message;
   if (choice.text.empty()) message["content"] = nullptr;

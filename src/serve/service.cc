@@ -96,11 +96,9 @@ void Service::drain() {
   engine_.stop_accepting();
 }
 
-const Service::Route* Service::find_route(const HttpRequest& request, bool& path_exists) const {
+const Service::Route* Service::find_route(const HttpRequest& request) {
   for (const Route& route : kRoutes) {
-    if (request.path != route.path) continue;
-    path_exists = true;
-    if (request.method == route.method) return &route;
+    if (request.path == route.path && request.method == route.method) return &route;
   }
   return nullptr;
 }
@@ -132,7 +130,7 @@ ApiError Service::refusal(Admission admission) const {
   const int seconds = engine_.retry_after();
   switch (admission) {
     case Admission::kStopping:
-      return overloaded("the server is shutting down", 5);
+      return shutting_down();
     case Admission::kTokensFull:
       return overloaded("too many prompt tokens are waiting already", seconds);
     case Admission::kClientShare:
@@ -162,6 +160,23 @@ std::optional<ApiError> Service::check_load(const std::string& client) const {
   return refusal(admission);
 }
 
+// Every path has one method.
+ApiError Service::no_route(const HttpRequest& request) {
+  const std::string path = request.path.substr(0, 100), method = request.method.substr(0, 16);
+  for (const Route& route : kRoutes) {
+    if (request.path != route.path) continue;
+    return {.status = 405,
+            .code = "method_not_allowed",
+            .message = fmt::format("{} takes {}, not {}", path, route.method, method),
+            .param = {},
+            .allow = route.method};
+  }
+  return {.status = 404,
+          .code = "unknown_url",
+          .message = fmt::format("no such URL: {} {}", method, path),
+          .param = {}};
+}
+
 std::optional<ApiError> Service::check(const HttpRequest& request) {
   if (!request.host || !host_allowed(*request.host)) {
     return ApiError{
@@ -177,8 +192,7 @@ std::optional<ApiError> Service::check(const HttpRequest& request) {
                     .message = "the Origin header names a page of another site",
                     .param = {}};
   }
-  bool path_exists = false;
-  const Route* const route = find_route(request, path_exists);
+  const Route* const route = find_route(request);
   const std::optional<std::string> client = client_of(request);
   if ((route == nullptr || !route->open) && !client) {
     return ApiError{.status = 401,
@@ -186,13 +200,7 @@ std::optional<ApiError> Service::check(const HttpRequest& request) {
                     .message = "the API key is missing or wrong (Authorization: Bearer KEY)",
                     .param = {}};
   }
-  if (route == nullptr) {
-    return ApiError{.status = path_exists ? 405 : 404,
-                    .code = path_exists ? "method_not_allowed" : "unknown_url",
-                    .message = fmt::format("no such URL: {} {}", request.method.substr(0, 16),
-                                           request.path.substr(0, 100)),
-                    .param = {}};
-  }
+  if (route == nullptr) return no_route(request);
   if (!route->compute) return std::nullopt;
   if (auto error = check_client(*client)) return error;
   if (auto error = check_load(*client)) return error;
@@ -234,8 +242,7 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
   call->path = request.path;
   call->method = request.method;
   call->id = id_of(request);
-  bool path_exists = false;
-  const Route* const route = find_route(request, path_exists);
+  const Route* const route = find_route(request);
   call->client = client_of(request).value_or(request.address);
   if (route->compute) {
     // Again: others of its client may have begun while its body was read.

@@ -53,7 +53,8 @@ class Service final : public HttpHandler {
   };
   static const Route kRoutes[];
 
-  const Route* find_route(const HttpRequest& request, bool& path_exists) const;
+  static const Route* find_route(const HttpRequest& request);
+  static ApiError no_route(const HttpRequest& request);
   std::optional<ApiError> check(const HttpRequest& request);
   std::string id_of(const HttpRequest& request);
   bool host_allowed(const std::string& host) const;
@@ -83,7 +84,9 @@ class Service final : public HttpHandler {
   void start_embedding(const std::shared_ptr<Call>& call, const std::string& body);
   void check_model(const std::string& name) const;
   void start(const std::shared_ptr<Call>& call, const CompletionRequest& request);
-  std::vector<std::int32_t> encode_prompt(const Prompt& prompt) const;
+  // Throws ApiError for ids that are no tokens; `field` is where they came from.
+  void check_ids(const std::vector<std::int32_t>& ids, const char* field) const;
+  std::vector<std::int32_t> encode_prompt(const Prompt& prompt, const char* field) const;
   // A conversation on its way to the model, and how its answer is to be read.
   struct ChatPrompt {
     std::vector<std::int32_t> ids, shown;

@@ -15,7 +15,12 @@ namespace {
 std::vector<text::RenderedPart> render(const text::ChatTemplate& chat,
                                        const CompletionRequest& request, bool objects) {
   text::ChatRequest to_render;
-  to_render.messages = text::chat_value(messages_text(request.messages, objects), "messages");
+  // OpenAI's newer word for `system`, which few templates know.
+  json messages = request.messages;
+  for (json& message : messages) {
+    if (message["role"] == "developer" && !chat.mentions("developer")) message["role"] = "system";
+  }
+  to_render.messages = text::chat_value(messages_text(messages, objects), "messages");
   to_render.add_generation_prompt = request.add_generation_prompt;
   if (request.tools.offered()) to_render.tools = text::chat_value(request.tools.text, "tools");
   for (const auto& [name, value] : request.template_variables.items()) {
@@ -57,7 +62,7 @@ Service::ChatPrompt Service::encode_chat(const CompletionRequest& request) const
       if (!text.empty()) text += "\n\n";
       text += message["content"].get<std::string>();
     }
-    prompt.ids = encode_prompt(text);
+    prompt.ids = encode_prompt(text, "messages");
     return prompt;
   }
   const auto parts = render(*model_.chat, request);

@@ -6,6 +6,7 @@
 #include "serve/call.h"
 #include "serve/fields.h"
 #include "serve/query.h"
+#include "serve/request_fields.h"
 
 namespace conclave::serve {
 
@@ -122,7 +123,9 @@ void Service::routing(const std::shared_ptr<Call>& call) {
 void Service::tokenize(const std::shared_ptr<Call>& call) {
   on_worker(call, [this, call] {
     const json body = parse_request(call->exchange->request().body);
+    check_field_names(body, RequestKind::kTokenize);
     const Fields fields(body);
+    check_model(fields.string("model", ""));
     std::vector<std::int32_t> ids;
     if (fields.find("messages") != nullptr) {
       CompletionRequest chat;
@@ -144,7 +147,12 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
 void Service::detokenize(const std::shared_ptr<Call>& call) {
   on_worker(call, [this, call] {
     const json body = parse_request(call->exchange->request().body);
-    const std::string text = model_.loaded.tokenizer->decode(Fields(body).ids("tokens"));
+    check_field_names(body, RequestKind::kDetokenize);
+    const Fields fields(body);
+    check_model(fields.string("model", ""));
+    const std::vector<std::int32_t> ids = fields.ids("tokens");
+    check_ids(ids, "tokens");
+    const std::string text = model_.loaded.tokenizer->decode(ids);
     const json answer = {{"prompt", text}, {"content", text}};
     call->exchange->post([call, out = dump(answer)] { call->respond_json(out); });
   });
