@@ -149,6 +149,19 @@ class Serve(unittest.TestCase):
         models = json.loads(self.server.request("GET", "/v1/models").text)
         self.assertEqual(models["data"][0]["id"], "tiny")
         self.assertEqual(models["data"][0]["max_model_len"], 512)
+        one = self.server.request("GET", "/v1/models/t%69ny")
+        self.assertEqual(json.loads(one.text), models["data"][0])
+        for name in ("other", "%", "tiny%2", "tiny/", "%74%69%6e%79%00"):
+            self.assert_refused(self.server.request("GET", "/v1/models/" + name), 404, "model_not_found")
+        self.assert_refused(self.server.request("GET", "/v1/models/"), 404, "unknown_url")
+
+    def test_head(self):
+        head, get = self.server.request("HEAD", "/v1/models"), self.server.request("GET", "/v1/models")
+        self.assertEqual((head.status, head.text), (200, ""))
+        self.assertEqual(head.getheader("Content-Length"), get.getheader("Content-Length"))
+        both = self.server.raw(b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                               b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        self.assertEqual((both.count(b"HTTP/1.1 200"), both.count(b"ok\n")), (2, 1))
 
     def test_completion_is_what_run_says(self):
         answer = self.server.complete(temperature=0).json
@@ -341,6 +354,29 @@ class Serve(unittest.TestCase):
         for name, value in (("echo", True), ("suffix", "a"), ("best_of", 2)):
             self.assert_refused(self.server.complete(**{name: value}), 400, "unsupported_parameter", name)
         self.assert_refused(chat(reasoning_effort="much"), 400, param="reasoning_effort")
+
+    def test_openapi(self):
+        text = self.server.request("GET", "/openapi.json").text
+        description = json.loads(text)
+        schemas = description["components"]["schemas"]
+        for name in re.findall(r'"#/components/schemas/([A-Za-z]+)"', text):
+            self.assertIn(name, schemas)
+        bodies = {}
+        for path, methods in description["paths"].items():
+            (method, operation), = methods.items()
+            other = self.server.request("DELETE", path.replace("{model}", "tiny"))
+            self.assert_refused(other, 405, "method_not_allowed")
+            self.assertEqual(other.getheader("Allow"), method.upper())
+            if method == "post":
+                bodies[path] = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
+        # What it lists is all that is taken: the server's own list has no further names.
+        source = (pathlib.Path(__file__).parent.parent / "src" / "serve" / "request_fields.cc").read_text()
+        listed = set(re.findall(r'"(\w+)"', source[source.index("names_of("):source.index("What would change")]))
+        self.assertEqual(set().union(*(schemas[s]["properties"] for s in bodies.values())), listed)
+        for path, schema in bodies.items():
+            for name in listed:
+                code = self.server.post(path, {name: None}).json["error"]["code"]  # no body is complete with it
+                self.assertEqual(code != "unknown_parameter", name in schemas[schema]["properties"], (path, name))
 
     def test_messages(self):
         def chat(*messages):

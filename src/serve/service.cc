@@ -62,8 +62,10 @@ const Service::Route Service::kRoutes[] = {
     {"GET", "/ui/main.js", true, false, &Service::page},
     {"GET", "/v1/status", false, false, &Service::status},
     {"GET", "/version", false, false, &Service::version},
+    {"GET", "/openapi.json", false, false, &Service::openapi},
     {"GET", "/metrics", false, false, &Service::metrics},
     {"GET", "/v1/models", false, false, &Service::models},
+    {"GET", "/v1/models/", false, false, &Service::one_model},
     {"GET", "/v1/routing", false, false, &Service::routing},
     {"POST", "/tokenize", false, false, &Service::tokenize},
     {"POST", "/detokenize", false, false, &Service::detokenize},
@@ -96,9 +98,15 @@ void Service::drain() {
   engine_.stop_accepting();
 }
 
+bool Service::Route::leads(const std::string& target) const {
+  const std::string_view name = path;
+  if (name.size() == 1 || !name.ends_with('/')) return target == name;
+  return target.size() > name.size() && target.starts_with(name);
+}
+
 const Service::Route* Service::find_route(const HttpRequest& request) {
   for (const Route& route : kRoutes) {
-    if (request.path == route.path && request.method == route.method) return &route;
+    if (route.leads(request.path) && request.method == route.method) return &route;
   }
   return nullptr;
 }
@@ -164,7 +172,7 @@ std::optional<ApiError> Service::check_load(const std::string& client) const {
 ApiError Service::no_route(const HttpRequest& request) {
   const std::string path = request.path.substr(0, 100), method = request.method.substr(0, 16);
   for (const Route& route : kRoutes) {
-    if (request.path != route.path) continue;
+    if (!route.leads(request.path)) continue;
     return {.status = 405,
             .code = "method_not_allowed",
             .message = fmt::format("{} takes {}, not {}", path, route.method, method),
@@ -239,10 +247,10 @@ std::string Service::id_of(const HttpRequest& request) {
 void Service::handle(std::shared_ptr<Exchange> exchange) {
   const auto call = std::make_shared<Call>(*this, std::move(exchange));
   const HttpRequest& request = call->exchange->request();
-  call->path = request.path;
   call->method = request.method;
   call->id = id_of(request);
   const Route* const route = find_route(request);
+  call->path = route->path;
   call->client = client_of(request).value_or(request.address);
   if (route->compute) {
     // Again: others of its client may have begun while its body was read.

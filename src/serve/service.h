@@ -46,10 +46,11 @@ class Service final : public HttpHandler {
   struct Vectors;  // embeddings that arrive
   struct Route {
     const char* method;
-    const char* path;
-    bool open;     // needs no key
-    bool compute;  // refused while the queue is full or the server drains
+    const char* path;  // with a / at its end: of what is below it
+    bool open;         // needs no key
+    bool compute;      // refused while the queue is full or the server drains
     void (Service::*handle)(const std::shared_ptr<Call>&);
+    bool leads(const std::string& target) const;
   };
   static const Route kRoutes[];
 
@@ -70,8 +71,11 @@ class Service final : public HttpHandler {
   void live(const std::shared_ptr<Call>& call);
   void ready(const std::shared_ptr<Call>& call);
   void version(const std::shared_ptr<Call>& call);
+  void openapi(const std::shared_ptr<Call>& call);
   void metrics(const std::shared_ptr<Call>& call);
+  nlohmann::json model_json() const;
   void models(const std::shared_ptr<Call>& call);
+  void one_model(const std::shared_ptr<Call>& call);
   void routing(const std::shared_ptr<Call>& call);
   void tokenize(const std::shared_ptr<Call>& call);
   void detokenize(const std::shared_ptr<Call>& call);

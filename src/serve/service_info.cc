@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "serve/call.h"
 #include "serve/fields.h"
+#include "serve/page_assets.h"
 #include "serve/query.h"
 #include "serve/request_fields.h"
 
@@ -78,6 +79,11 @@ void Service::version(const std::shared_ptr<Call>& call) {
   call->respond_json(dump({{"version", CONCLAVE_VERSION}}));
 }
 
+// web/openapi.json; tests/serve_test.py holds it to what the server takes.
+void Service::openapi(const std::shared_ptr<Call>& call) {
+  call->respond_json(std::string(page_asset("openapi.json")));
+}
+
 void Service::metrics(const std::shared_ptr<Call>& call) {
   std::string out = engine_metrics(engine_.status());
   out +=
@@ -92,14 +98,23 @@ void Service::metrics(const std::shared_ptr<Call>& call) {
       {.content_type = "text/plain; version=0.0.4", .headers = {}, .body = std::move(out)});
 }
 
+json Service::model_json() const {
+  return {{"id", model_.name},
+          {"object", "model"},
+          {"created", created_},
+          {"owned_by", "conclave"},
+          {"max_model_len", engine_.context_limit()},
+          {"chat_template", model_.chat.has_value()}};
+}
+
 void Service::models(const std::shared_ptr<Call>& call) {
-  const json model = {{"id", model_.name},
-                      {"object", "model"},
-                      {"created", created_},
-                      {"owned_by", "conclave"},
-                      {"max_model_len", engine_.context_limit()},
-                      {"chat_template", model_.chat.has_value()}};
-  call->respond_json(dump({{"object", "list"}, {"data", json::array({model})}}));
+  call->respond_json(dump({{"object", "list"}, {"data", json::array({model_json()})}}));
+}
+
+void Service::one_model(const std::shared_ptr<Call>& call) {
+  const std::string& path = call->exchange->request().path;
+  check_model(percent_decoded(path.substr(std::string_view("/v1/models/").size())));
+  call->respond_json(dump(model_json()));
 }
 
 void Service::routing(const std::shared_ptr<Call>& call) {
