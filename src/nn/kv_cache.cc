@@ -6,59 +6,57 @@
 #include "base/error.h"
 
 namespace conclave::nn {
-namespace {
 
-std::int64_t round_up(std::int64_t n) {
-  return (n + ops::kKeyBlock - 1) / ops::kKeyBlock * ops::kKeyBlock;
+KvCache::KvCache(std::shared_ptr<KvPool> pool, std::int64_t length_limit)
+    : pool_(std::move(pool)), length_limit_(length_limit) {}
+
+void KvCache::hold(KvPool::Page page) {
+  blocks_.push_back(page.get());
+  pages_.push_back(std::move(page));
 }
 
-}  // namespace
+void KvCache::reserve(std::int64_t positions) {
+  CONCLAVE_CHECK(positions <= length_limit_, "{} positions in a cache of {}", positions,
+                 length_limit_);
+  while (pages() < KvPool::pages(positions)) hold(pool_->take());
+}
 
-KvCache::KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity, DType type)
-    : n_layers_(n_layers),
-      n_kv_heads_(n_kv_heads),
-      head_dim_(head_dim),
-      length_limit_(capacity),
-      capacity_(round_up(capacity)),
-      layer_elements_(capacity_ * n_kv_heads * head_dim),
-      keys_(type, {n_layers, layer_elements_}),
-      values_(type, {n_layers, layer_elements_}) {}
+void KvCache::release() {
+  pages_.clear();
+  blocks_.clear();
+}
 
 ops::KvView KvCache::layer(int layer) const {
-  const auto offset = static_cast<std::size_t>(layer * layer_elements_) * dtype_size(keys_.dtype());
-  return {keys_.raw() + offset, values_.raw() + offset, capacity_, keys_.dtype()};
+  return {blocks_.data(), pages(), layer * pool_->layer_bytes(), pool_->type()};
 }
 
 void KvCache::copy_from(const KvCache& other) {
-  CONCLAVE_CHECK(keys_.bytes() == other.keys_.bytes() && capacity_ == other.capacity_,
-                 "caches of {} and {} positions", capacity_, other.capacity_);
-  std::memcpy(keys_.raw(), other.keys_.raw(), keys_.bytes());
-  std::memcpy(values_.raw(), other.values_.raw(), values_.bytes());
-}
-
-void KvCache::copy_prefix(const KvCache& other, std::int64_t positions) {
-  CONCLAVE_CHECK(n_layers_ == other.n_layers_ && n_kv_heads_ == other.n_kv_heads_ &&
-                     head_dim_ == other.head_dim_ && keys_.dtype() == other.keys_.dtype(),
-                 "caches of different models");
-  CONCLAVE_CHECK(positions >= 0 && positions <= std::min(capacity_, other.capacity_),
-                 "{} positions of a cache of {} to one of {}", positions, other.capacity_,
-                 capacity_);
-  // Whole blocks of keys: what lies behind `positions` is seen by nobody before it is overwritten.
-  const auto size = static_cast<std::int64_t>(dtype_size(keys_.dtype())) * head_dim_;
-  const auto count = static_cast<std::size_t>(round_up(positions) * size);
-  for (int layer = 0; layer < n_layers_; ++layer) {
-    const ops::KvView to = this->layer(layer), from = other.layer(layer);
-    for (int head = 0; head < n_kv_heads_; ++head) {
-      std::memcpy(to.k + head * capacity_ * size, from.k + head * other.capacity_ * size, count);
-      std::memcpy(to.v + head * capacity_ * size, from.v + head * other.capacity_ * size, count);
-    }
+  CONCLAVE_CHECK(pool_->page_bytes() == other.pool_->page_bytes());
+  release();
+  for (const std::byte* block : other.blocks_) {
+    hold(pool_->take());
+    std::memcpy(blocks_.back(), block, static_cast<std::size_t>(pool_->page_bytes()));
   }
 }
 
-std::int64_t KvCache::bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity,
+std::int64_t KvCache::share_prefix(const KvCache& other, std::int64_t positions) {
+  CONCLAVE_CHECK(pool_ == other.pool_, "caches of different pools");
+  CONCLAVE_CHECK(positions >= 0 && KvPool::pages(positions) <= other.pages(),
+                 "{} positions of a cache with {} pages", positions, other.pages());
+  release();
+  const std::int64_t shared = positions / ops::kKeyBlock;
+  for (std::int64_t i = 0; i < shared; ++i) hold(other.pages_[static_cast<std::size_t>(i)]);
+  if (positions % ops::kKeyBlock > 0) {
+    hold(pool_->take());
+    std::memcpy(blocks_.back(), other.blocks_[static_cast<std::size_t>(shared)],
+                static_cast<std::size_t>(pool_->page_bytes()));
+  }
+  return shared;
+}
+
+std::int64_t KvCache::bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t positions,
                             DType type) {
-  return 2 * static_cast<std::int64_t>(dtype_size(type)) * n_layers * n_kv_heads * head_dim *
-         round_up(capacity);
+  return n_layers * ops::kv_block_bytes(n_kv_heads, head_dim, type) * KvPool::pages(positions);
 }
 
 }  // namespace conclave::nn

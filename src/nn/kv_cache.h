@@ -1,11 +1,13 @@
-// Keys and values of one sequence, all layers, in the layout of ops/attention.h. Training uses the
-// same cache for the sequences of its batch: there it is the saved activation.
+// Keys and values of one sequence, all layers, in pages of a pool, laid out as in ops/attention.h.
+// Training uses the same cache for the sequences of its batch: there it is the saved activation.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
+#include "nn/kv_pool.h"
 #include "ops/attention.h"
-#include "tensor/tensor.h"
 
 namespace conclave::nn {
 
@@ -17,31 +19,38 @@ inline DType cache_type(DType compute) {
 
 class KvCache {
  public:
-  // Room for `capacity` positions of f32 or f16; throws Error(kOutOfMemory).
-  KvCache(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity, DType type);
+  // Takes no memory yet.
+  KvCache(std::shared_ptr<KvPool> pool, std::int64_t length_limit);
 
-  // Positions that a view can hold: capacity rounded up to whole key blocks.
-  std::int64_t capacity() const { return capacity_; }
-  // The positions that were asked for: how long the sequence may become. Decides between the
-  // rotary angles of short and of long sequences, once and for all of its tokens.
+  // How long the sequence may become. Decides between the rotary angles of short and of long
+  // sequences, once and for all of its tokens.
   std::int64_t length_limit() const { return length_limit_; }
-  ops::KvView layer(int layer) const;
-  // Takes all keys and values of a cache of the same size.
-  void copy_from(const KvCache& other);
-  // Takes those of the first `positions` from a cache of the same model and type, of any capacity.
-  void copy_prefix(const KvCache& other, std::int64_t positions);
+  // Has memory for the positions before `positions`, at most length_limit; Transformer::forward
+  // calls it. Throws Error(kOutOfMemory). Views of before are no longer valid.
+  void reserve(std::int64_t positions);
+  std::int64_t pages() const { return static_cast<std::int64_t>(pages_.size()); }
+  void release();  // all memory
 
-  // Bytes that a cache of this size takes.
-  static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t capacity,
+  ops::KvView layer(int layer) const;
+  // Becomes a copy of another cache, in pages of its own.
+  void copy_from(const KvCache& other);
+  // Becomes the first `positions` of a cache of the same pool: holds the same pages, and a copy of
+  // the last one where it is not full. Neither sequence writes to a page that both hold, as long as
+  // this one goes on from `positions` and the other does not go back. Throws Error(kOutOfMemory).
+  // Returns how many pages both hold.
+  std::int64_t share_prefix(const KvCache& other, std::int64_t positions);
+
+  // Bytes that a sequence of so many positions takes.
+  static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t positions,
                             DType type);
 
  private:
-  int n_layers_, n_kv_heads_, head_dim_;
+  void hold(KvPool::Page page);
+
+  std::shared_ptr<KvPool> pool_;
   std::int64_t length_limit_;
-  std::int64_t capacity_;
-  std::int64_t layer_elements_;  // of keys, and as many of values
-  Tensor keys_;
-  Tensor values_;
+  std::vector<KvPool::Page> pages_;
+  std::vector<std::byte*> blocks_;  // where they are
 };
 
 }  // namespace conclave::nn

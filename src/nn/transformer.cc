@@ -248,6 +248,9 @@ void Transformer::forward(ops::Context& context, const Batch& batch, const Forwa
   const std::int64_t T = batch.n_tokens(), D = config_.d_model;
   const auto L = static_cast<std::size_t>(config_.n_layers);
   set_positions(batch, activations);
+  for (const SequenceChunk& chunk : batch.chunks) {
+    chunk.cache->reserve(chunk.first_position + chunk.row_count);
+  }
   const bool keep_all = activations.keep && !activations.recompute;
   activations.blocks.resize(keep_all ? L : 1);
   activations.inputs.resize(activations.recompute ? L : 0);
@@ -306,13 +309,17 @@ void Transformer::backward(ops::Context& context, const Batch& batch, const Forw
   ops::embedding_backward(context, batch.ids_T, dx, parameters_.gradient(0));
 }
 
-std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity) const {
-  return new_cache(capacity, cache_type(compute_));
+std::shared_ptr<KvPool> Transformer::new_kv_pool() const {
+  return new_kv_pool(cache_type(compute_));
 }
 
-std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t capacity, DType type) const {
-  return std::make_unique<KvCache>(config_.n_layers, config_.cache_heads(), config_.cache_dim(),
-                                   capacity, type);
+std::shared_ptr<KvPool> Transformer::new_kv_pool(DType type) const {
+  return std::make_shared<KvPool>(config_.n_layers, config_.cache_heads(), config_.cache_dim(),
+                                  type);
+}
+
+std::unique_ptr<KvCache> Transformer::new_cache(std::int64_t length_limit) const {
+  return std::make_unique<KvCache>(new_kv_pool(), length_limit);
 }
 
 bool Transformer::same_angles(const KvCache& a, const KvCache& b) const {
@@ -320,8 +327,8 @@ bool Transformer::same_angles(const KvCache& a, const KvCache& b) const {
   return original == 0 || (a.length_limit() > original) == (b.length_limit() > original);
 }
 
-std::int64_t Transformer::cache_bytes(std::int64_t capacity) const {
-  return KvCache::bytes(config_.n_layers, config_.cache_heads(), config_.cache_dim(), capacity,
+std::int64_t Transformer::cache_bytes(std::int64_t positions) const {
+  return KvCache::bytes(config_.n_layers, config_.cache_heads(), config_.cache_dim(), positions,
                         cache_type(compute_));
 }
 

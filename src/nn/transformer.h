@@ -87,14 +87,17 @@ class Transformer {
   // The output head (the embedding's transpose where they are tied).
   const ops::Linear& head() const { return head_; }
 
-  // In cache_type of the compute type that the weights were loaded for; training asks for f32.
-  std::unique_ptr<KvCache> new_cache(std::int64_t capacity) const;
-  std::unique_ptr<KvCache> new_cache(std::int64_t capacity, DType type) const;
+  // Memory for caches in cache_type of the compute type that the weights were loaded for, or in
+  // f32 for training.
+  std::shared_ptr<KvPool> new_kv_pool() const;
+  std::shared_ptr<KvPool> new_kv_pool(DType type) const;
+  // A cache of a pool of its own, for up to so many positions.
+  std::unique_ptr<KvCache> new_cache(std::int64_t length_limit) const;
   // Whether two caches keep equal keys for equal tokens: with longrope, angles depend on how long
   // the sequence may become.
   bool same_angles(const KvCache& a, const KvCache& b) const;
-  // Bytes of what new_cache makes.
-  std::int64_t cache_bytes(std::int64_t capacity) const;
+  // Bytes of a cache that holds so many positions.
+  std::int64_t cache_bytes(std::int64_t positions) const;
   // What every pass reads whatever its tokens: all matrices but routed experts and the head.
   PassWeights pass_weights() const;
   // Bytes of packed weights (and of masters and gradients, in training).

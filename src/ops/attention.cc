@@ -58,10 +58,9 @@ void check_segments(std::span<const AttentionSegment> segments, std::int64_t row
   for (const AttentionSegment& s : segments) {
     CONCLAVE_CHECK(s.row_begin >= 0 && s.row_count >= 0 && s.row_begin + s.row_count <= rows,
                    "segment of rows {}+{} in a batch of {}", s.row_begin, s.row_count, rows);
-    CONCLAVE_CHECK(s.first_position >= 0 && s.first_position + s.row_count <= s.kv.capacity,
+    CONCLAVE_CHECK(s.first_position >= 0 && s.first_position + s.row_count <= s.kv.capacity(),
                    "positions {}+{} in a cache of {}", s.first_position, s.row_count,
-                   s.kv.capacity);
-    CONCLAVE_CHECK(s.kv.capacity % kKeyBlock == 0, "cache capacity {}", s.kv.capacity);
+                   s.kv.capacity());
     CONCLAVE_CHECK(s.kv.type == DType::kF32 || s.kv.type == DType::kF16, "keys in {}",
                    dtype_name(s.kv.type));
   }
@@ -73,10 +72,13 @@ void check_cols(MatrixView<T> m, std::int64_t heads, const AttentionShape& shape
                  shape.head_dim);
 }
 
-// The first element of a head.
-template <class T>
-T* head_of(std::byte* elements, const AttentionShape& shape, const KvView& kv, std::int64_t head) {
-  return reinterpret_cast<T*>(elements) + head * kv.capacity * shape.head_dim;
+kernels::KvBlocks<float> f32_blocks(const KvView& kv, const AttentionShape& shape,
+                                    std::int64_t head) {
+  return {kv.blocks, kv.offset + head * kv_block_bytes(1, shape.head_dim, DType::kF32)};
+}
+kernels::KvBlocks<f16> f16_blocks(const KvView& kv, const AttentionShape& shape,
+                                  std::int64_t head) {
+  return {kv.blocks, kv.offset + head * kv_block_bytes(1, shape.head_dim, DType::kF16)};
 }
 
 void store(float value, float& to) { to = value; }
@@ -86,15 +88,16 @@ template <class T>
 void append_head(const AttentionShape& shape, const AttentionSegment& s, std::int64_t head,
                  MatrixView<const float> k, MatrixView<const float> v) {
   const std::int64_t width = shape.head_dim;
-  T* k_cache = head_of<T>(s.kv.k, shape, s.kv, head);
-  T* v_cache = head_of<T>(s.kv.v, shape, s.kv, head);
+  const std::int64_t offset = s.kv.offset + head * kv_block_bytes(1, shape.head_dim, s.kv.type);
   for (std::int64_t t = 0; t < s.row_count; ++t) {
     const std::int64_t position = s.first_position + t;
     const float* k_row = k.row(s.row_begin + t) + head * width;
     const float* v_row = v.row(s.row_begin + t) + head * width;
-    T* lane = k_cache + position / kKeyBlock * width * kKeyBlock + position % kKeyBlock;
+    T* const keys = reinterpret_cast<T*>(s.kv.blocks[position / kKeyBlock] + offset);
+    T* const lane = keys + position % kKeyBlock;
+    T* const values = keys + (kKeyBlock + position % kKeyBlock) * width;
     for (std::int64_t d = 0; d < width; ++d) store(k_row[d], lane[d * kKeyBlock]);
-    for (std::int64_t d = 0; d < width; ++d) store(v_row[d], v_cache[position * width + d]);
+    for (std::int64_t d = 0; d < width; ++d) store(v_row[d], values[d]);
   }
 }
 
@@ -207,11 +210,9 @@ void attention_forward(Context& context, const AttentionShape& shape,
     const std::int64_t query_head = head * shared;
     kernels::AttentionForward a;
     if (s.kv.type == DType::kF16) {
-      a.k_half = head_of<f16>(s.kv.k, shape, s.kv, head);
-      a.v_half = head_of<f16>(s.kv.v, shape, s.kv, head);
+      a.kv_half = f16_blocks(s.kv, shape, head);
     } else {
-      a.k = head_of<float>(s.kv.k, shape, s.kv, head);
-      a.v = head_of<float>(s.kv.v, shape, s.kv, head);
+      a.kv = f32_blocks(s.kv, shape, head);
     }
     a.q = q.row(row) + query_head * shape.head_dim;
     a.q_stride = q.stride;
@@ -267,8 +268,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
     const std::int64_t head = task % heads;
     const std::int64_t column = head * shared * shape.head_dim;
     kernels::AttentionBackward a;
-    a.k = head_of<float>(s.kv.k, shape, s.kv, head);
-    a.v = head_of<float>(s.kv.v, shape, s.kv, head);
+    a.kv = f32_blocks(s.kv, shape, head);
     a.q = q.row(s.row_begin) + column;
     a.q_stride = q.stride;
     a.out = out.row(s.row_begin) + column;

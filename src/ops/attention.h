@@ -35,35 +35,34 @@ struct AttentionShape {
   DType backward = DType::kF32;
 };
 
-// Keys of 64 consecutive positions are stored together, transposed, so that one vector holds one
-// element of several keys: k[G][S_padded/64][Q][64]; values are plain rows: v[G][S_padded][Q].
+// Keys and values of 64 consecutive positions are a block: [G] heads, each its keys transposed,
+// [Q][64], so that one vector holds one element of several keys, then its values as rows, [64][Q].
 inline constexpr int kKeyBlock = 64;
 
-// The keys and values of one layer of one sequence; borrowed. capacity is a multiple of kKeyBlock,
-// and all G*capacity*Q elements of both arrays exist (unused ones must be finite). As f32, or as
-// f16, which halves what decoding reads and cannot be trained with: numbers beyond 65504 are cut to
-// it.
+// The keys and values of one layer of one sequence; borrowed. Block i, `offset` bytes behind
+// blocks[i], holds the positions from 64 i on; what it holds at positions that were never appended
+// is not read into any result. As f32, or as f16, which halves what decoding reads and cannot be
+// trained with: numbers beyond 65504 are cut to it.
 struct KvView {
-  std::byte* k;
-  std::byte* v;
-  std::int64_t capacity;
-  DType type;
+  std::byte* const* blocks = nullptr;
+  std::int64_t n_blocks = 0;
+  std::int64_t offset = 0;
+  DType type = DType::kF32;
 
-  KvView(std::byte* keys, std::byte* values, std::int64_t positions, DType element)
-      : k(keys), v(values), capacity(positions), type(element) {}
-  // T: float or f16.
-  template <class T>
-  KvView(T* keys, T* values, std::int64_t positions)
-      : KvView(reinterpret_cast<std::byte*>(keys), reinterpret_cast<std::byte*>(values), positions,
-               DTypeOf<T>::value) {}
+  std::int64_t capacity() const { return n_blocks * kKeyBlock; }
 };
+// Bytes of a layer's part of a block: 2 G Q 64 numbers.
+inline std::int64_t kv_block_bytes(int n_kv_heads, int head_dim, DType type) {
+  return std::int64_t{2} * kKeyBlock * n_kv_heads * head_dim *
+         static_cast<std::int64_t>(dtype_size(type));
+}
 
 // Consecutive tokens of one sequence within the batch.
 struct AttentionSegment {
   std::int64_t row_begin = 0;       // first row in q, k, v, out
   std::int64_t row_count = 0;       // rows, at consecutive positions
   std::int64_t first_position = 0;  // position of the first row; earlier ones are in kv already
-  KvView kv{nullptr, nullptr, 0, DType::kF32};
+  KvView kv;
 };
 
 // Writes rows k [T, G*Q] and v [T, G*Q] into the segments' caches at their positions.

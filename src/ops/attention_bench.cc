@@ -1,12 +1,12 @@
 // Attention of a training batch: 32 sequences, causal half counted, GFLOP/s of wall time over all
 // threads. Roof of the Zen 4 machines used here: 114 GFLOP/s a thread.
 #include <benchmark/benchmark.h>
-#include <cstring>
 
+#include <cstring>
 #include <vector>
 
 #include "base/rng.h"
-#include "ops/attention.h"
+#include "ops/attention_testing.h"
 
 namespace conclave::ops {
 namespace {
@@ -15,22 +15,18 @@ constexpr int kSequences = 32;
 
 struct Batch {
   AttentionShape shape;
-  std::int64_t length, rows, capacity;
-  std::vector<float> q, k, v, out, lse, d_out, dq, dk, dv, k_cache, v_cache;
+  std::int64_t length, rows;
+  std::vector<float> q, k, v, out, lse, d_out, dq, dk, dv;
+  std::vector<testing::KvMemory<float>> caches;
   std::vector<AttentionSegment> segments;
 
   Batch(std::int64_t tokens, int heads, int kv_heads, int dim)
-      : shape{heads, kv_heads, dim, 0.125f, 0},
-        length(tokens),
-        rows(kSequences * tokens),
-        capacity((tokens + kKeyBlock - 1) / kKeyBlock * kKeyBlock) {
+      : shape{heads, kv_heads, dim, 0.125f, 0}, length(tokens), rows(kSequences * tokens) {
     const auto of = [&](int n_heads) {
       return std::vector<float>(static_cast<std::size_t>(rows * n_heads * dim));
     };
     q = out = d_out = dq = of(heads);
     k = v = dk = dv = of(kv_heads);
-    const auto cache = static_cast<std::size_t>(kSequences * capacity * kv_heads * dim);
-    k_cache.resize(cache), v_cache.resize(cache);
     lse.resize(static_cast<std::size_t>(rows * heads));
     const Rng rng(1);
     for (auto* array : {&q, &k, &v, &d_out}) {
@@ -38,12 +34,10 @@ struct Batch {
         (*array)[i] = static_cast<float>(rng.uniform(i) - 0.5);
       }
     }
-    const std::int64_t step = capacity * kv_heads * dim;
+    caches.reserve(kSequences);
     for (std::int64_t s = 0; s < kSequences; ++s) {
-      segments.push_back({s * tokens,
-                          tokens,
-                          0,
-                          {k_cache.data() + s * step, v_cache.data() + s * step, capacity}});
+      caches.emplace_back(1, shape, tokens, 0.0f);
+      segments.push_back({s * tokens, tokens, 0, caches.back().view()});
     }
   }
   MatrixView<float> view(std::vector<float>& x) const {
@@ -88,7 +82,7 @@ void attention_backward(benchmark::State& state) {
   report(state, 5 * b.product_flops());
 }
 
-// One token over a context, for 16 layers' caches in turn, so that each comes from memory.
+// One token over a context, 16 layers in turn, so that each comes from memory.
 template <class T>
 void attention_decode(benchmark::State& state) {
   Context context(static_cast<int>(state.range(0)));
@@ -96,23 +90,28 @@ void attention_decode(benchmark::State& state) {
   const int heads = static_cast<int>(state.range(2)), kv_heads = static_cast<int>(state.range(3));
   const int dim = static_cast<int>(state.range(4));
   const AttentionShape shape{heads, kv_heads, dim, 0.1f, 0};
-  constexpr std::int64_t kLayers = 16;
-  const std::int64_t each = depth * kv_heads * dim;
-  AlignedBuffer memory(static_cast<std::size_t>(2 * kLayers * each) * sizeof(T));
-  std::memset(memory.data(), 1, memory.size());  // untouched pages would all be one
-  T* const cache = reinterpret_cast<T*>(memory.data());
+  constexpr int kLayers = 16;
+  const std::int64_t layer_bytes = kv_block_bytes(kv_heads, dim, DTypeOf<T>::value);
+  std::vector<AlignedBuffer> pages;  // in huge pages of the system, as a model's
+  std::vector<std::byte*> blocks;
+  for (std::int64_t i = 0; i < depth / kKeyBlock; ++i) {
+    const AlignedBuffer& page = pages.emplace_back(static_cast<std::size_t>(kLayers * layer_bytes));
+    std::memset(page.data(), 0, page.size());
+    blocks.push_back(page.data());
+  }
   std::vector<float> q(static_cast<std::size_t>(heads * dim), 0.5f), out(q.size());
   const auto view = [&](std::vector<float>& x) {
     return MatrixView<float>(x.data(), 1, static_cast<std::int64_t>(x.size()));
   };
   for (auto _ : state) {
-    for (std::int64_t layer = 0; layer < kLayers; ++layer) {
-      T* const k = cache + 2 * layer * each;
-      const AttentionSegment segment{0, 1, depth - 1, KvView(k, k + each, depth)};
+    for (int layer = 0; layer < kLayers; ++layer) {
+      const AttentionSegment segment{
+          0, 1, depth - 1,
+          KvView{blocks.data(), depth / kKeyBlock, layer * layer_bytes, DTypeOf<T>::value}};
       attention_forward(context, shape, {&segment, 1}, view(q), view(out), nullptr);
     }
   }
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(memory.size()));
+  state.SetBytesProcessed(state.iterations() * kLayers * depth / kKeyBlock * layer_bytes);
 }
 
 void depths(benchmark::internal::Benchmark* benchmark) {

@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "ops/attention_testing.h"
 
 namespace conclave::ops {
 namespace {
 
 struct Sequence {
   std::int64_t length;
-  std::vector<float> k_cache, v_cache;
-  std::int64_t capacity;
+  testing::KvMemory<float> cache;
 };
 
 // A ragged batch of whole sequences and everything that attention makes of it.
@@ -26,11 +26,8 @@ struct Batch {
   Batch(const AttentionShape& s, const std::vector<std::int64_t>& lengths, std::uint64_t seed)
       : shape(s) {
     for (std::int64_t length : lengths) {
-      const std::int64_t capacity = (length + kKeyBlock - 1) / kKeyBlock * kKeyBlock + kKeyBlock;
-      const auto floats = static_cast<std::size_t>(capacity * s.n_kv_heads * s.head_dim);
       const auto n = static_cast<std::uint64_t>(sequences.size());
-      sequences.push_back(
-          {length, std::vector<float>(floats, 7), std::vector<float>(floats, -7), capacity});
+      sequences.push_back({length, {1, s, length + 1, NAN}});
       // A sequence's content depends on its place from `seed` on, so that it can be made alone.
       append(&q, seed + n, 0, length * width());
       append(&k, seed + n, 1, length * kv_width());
@@ -55,7 +52,7 @@ struct Batch {
     std::vector<AttentionSegment> list;
     std::int64_t row = 0;
     for (Sequence& s : sequences) {
-      list.push_back({row, s.length, 0, {s.k_cache.data(), s.v_cache.data(), s.capacity}});
+      list.push_back({row, s.length, 0, s.cache.view()});
       row += s.length;
     }
     return list;
@@ -189,8 +186,10 @@ TEST(Attention, BitsDoNotDependOnChunks) {
         Batch batch(shape, {130}, 4);
         batch.forward_in_chunks(context, batch.segments()[0].kv, chunk);
         ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
-        ASSERT_TRUE(same(batch.sequences[0].k_cache, wanted.sequences[0].k_cache));
-        ASSERT_TRUE(same(batch.sequences[0].v_cache, wanted.sequences[0].v_cache));
+        for (std::size_t i = 0; i < 3; ++i) {
+          ASSERT_TRUE(
+              same(batch.sequences[0].cache.memory[i], wanted.sequences[0].cache.memory[i]));
+        }
       }
     }
   }
@@ -207,11 +206,9 @@ TEST(Attention, HalfPrecisionIsReadExactly) {
     }
     Batch batch = wanted;
     wanted.forward(context);
-    const std::size_t n = batch.sequences[0].k_cache.size();
     for (std::int64_t chunk : {1, 3, 130}) {
-      std::vector<f16> k_cache(n, to_f16(3)), v_cache(n, to_f16(-3));
-      const KvView view(k_cache.data(), v_cache.data(), batch.sequences[0].capacity);
-      batch.forward_in_chunks(context, view, chunk);
+      testing::KvMemory<f16> cache(1, shape, 130, to_f16(NAN));
+      batch.forward_in_chunks(context, cache.view(), chunk);
       ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
     }
   }
@@ -221,9 +218,9 @@ TEST(Attention, HalfPrecisionIsReadExactly) {
 TEST(Attention, HalfPrecisionCutsLargeNumbers) {
   Context context(1);
   const AttentionShape shape{1, 1, 16, 0.25f, 0};
-  std::vector<f16> k_cache(kKeyBlock * 16), v_cache(kKeyBlock * 16);
+  testing::KvMemory<f16> cache(1, shape, 1, f16{});
   std::vector<float> q(16, 0), k(16, 1e6f), v(16, -1e6f), out(16);
-  const AttentionSegment segment{0, 1, 0, KvView(k_cache.data(), v_cache.data(), kKeyBlock)};
+  const AttentionSegment segment{0, 1, 0, cache.view()};
   kv_append(context, shape, {&segment, 1}, {k.data(), 1, 16}, {v.data(), 1, 16});
   attention_forward(context, shape, {&segment, 1}, {q.data(), 1, 16}, {out.data(), 1, 16}, nullptr);
   for (float x : out) EXPECT_EQ(x, -65504.0f);

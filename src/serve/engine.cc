@@ -14,7 +14,9 @@ Engine::Engine(ops::Context& context, models::LoadedModel& model, const EngineLi
     : context_(context),
       model_(model),
       limits_(limits),
-      history_(static_cast<std::size_t>(model.transformer->config().n_layers), Clock::now()) {
+      history_(static_cast<std::size_t>(model.transformer->config().n_layers), Clock::now()),
+      pool_(model.transformer->new_kv_pool()),
+      most_pages_(limits.kv_bytes / pool_->page_bytes()) {
   if (!model.tokenizer) {
     fail(ErrorKind::kNotFound, "the model has no tokenizer, so it cannot be served");
   }

@@ -8,16 +8,20 @@
 // there remains room for others: a client may hold up to kQueueShare times what is free (dynamic
 // thresholds, Choudhury and Hahne 1998).
 //
-// Every sequence has a KV cache of its own for its prompt and longest answer. It is admitted only
-// when that fits the budget, so nothing that runs is ever taken back. What the budget has left
-// keeps the caches of sequences that ended (prefix_cache.h): a prompt that begins as one of them,
-// or as a prompt that is being read, copies that part instead of computing it.
+// Keys and values lie in pages (nn/kv_pool.h) that sequences take as they grow; a sequence that
+// could not be held alone is refused at the door. Pages that nobody needs keep the caches of
+// sequences that ended (prefix_cache.h): a prompt that begins as one of them, or as a sequence
+// beside it, holds the same pages instead of computing them. Where pages run out, kept caches go
+// first; then the sequence that started last is set aside: it gives its pages back and goes on when
+// there is room, computing its tokens anew. Its answer has the bits that it would have had, for the
+// same reason as in company, so the oldest always ends and nobody sees more than a pause.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -45,7 +49,7 @@ struct EngineLimits {
   std::int64_t max_queued_tokens = 1 << 18;       // of their prompts
   std::int64_t client_queued_tokens = 0;          // of one client's prompts; 0: no limit
   std::int64_t prefill_chunk = 256;               // prompt tokens in a step
-  std::int64_t kv_bytes = std::int64_t{4} << 30;  // of all running sequences' caches
+  std::int64_t kv_bytes = std::int64_t{4} << 30;  // of all keys and values
   std::int64_t context = 0;                       // prompt and answer together; 0: the model's
 };
 
@@ -118,8 +122,10 @@ enum class Admission : std::uint8_t {
 // Counts since the start, and what is there now.
 struct EngineStatus {
   std::int64_t queued = 0, queued_tokens = 0, running = 0, kv_bytes = 0;
+  std::int64_t set_aside = 0;      // started, and waiting for pages
   std::int64_t kept_bytes = 0;     // of sequences that ended
-  std::int64_t reused_tokens = 0;  // of prompts, copied instead of computed
+  std::int64_t reused_tokens = 0;  // held already instead of computed
+  std::int64_t preemptions = 0;    // times that a sequence was set aside
   std::int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0, finished = 0, cancelled = 0;
   double step_seconds = 0, routing_seconds = 0;  // in steps; of them counting routing
   // First-token times below kFirstTokenBounds[i] seconds, and all of them.
@@ -171,9 +177,14 @@ class Engine {
   void loop();
   bool wait_for_work();
   void take_from_queue(std::vector<SequencePtr>& ended);
+  bool fits(std::int64_t pages) const;
+  void resume();
   void start(SequencePtr sequence);
   void remove_ended();
   void step();
+  void plan_rows();
+  void take_pages();
+  void set_aside_last();
   void build_batch(nn::Batch& batch);
   void keep_ended(Sequence& sequence);
   bool reuse(Sequence& sequence);
@@ -204,12 +215,15 @@ class Engine {
   double routing_seconds_ = 0;  // spent on counting
 
   // The engine thread's own.
-  std::vector<SequencePtr> running_;
+  std::shared_ptr<nn::KvPool> pool_;
+  std::int64_t most_pages_;
+  std::vector<SequencePtr> running_;   // in the order in which they started
+  std::deque<SequencePtr> set_aside_;  // all of them started later
   std::vector<std::int32_t> ids_T_;
   std::vector<Row> rows_;
   nn::Activations activations_;
   FloatMatrix hidden_, logits_;
-  std::int64_t kv_bytes_ = 0;
+  std::int64_t prompt_rows_ = 0;  // of the batch
   PrefixCache prefixes_;
   std::thread thread_;
 };

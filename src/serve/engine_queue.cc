@@ -27,7 +27,6 @@ Admission Engine::submit(std::vector<SequenceRequest> requests) {
     check(request);
     tokens += static_cast<std::int64_t>(request.prompt.size());
     sequences.push_back(std::make_unique<Sequence>(std::move(request), *model_.tokenizer));
-    sequences.back()->cache_bytes = cache_bytes(sequences.back()->request);
   }
   if (sequences.empty()) return Admission::kAccepted;
   {
@@ -52,6 +51,21 @@ Admission Engine::admission(const std::string& client) const {
   return admit(client, 1, 1);
 }
 
+// Whether so many pages are likely to be free, beside what running sequences hold, and one for each
+// to grow into: a sequence should not start only to be set aside.
+bool Engine::fits(std::int64_t pages) const {
+  for (const SequencePtr& sequence : running_) pages += sequence->pages() + 1;
+  return running_.empty() || pages <= most_pages_;
+}
+
+// Goes on with what was set aside.
+void Engine::resume() {
+  while (!set_aside_.empty() && fits(set_aside_.front()->pages())) {
+    running_.push_back(std::move(set_aside_.front()));
+    set_aside_.pop_front();
+  }
+}
+
 // Starts what fits, in turns between clients, and ends what waits in vain. Whose turn it is and who
 // does not fit yet is waited for: a large request would starve behind small ones.
 void Engine::take_from_queue(std::vector<SequencePtr>& ended) {
@@ -72,11 +86,12 @@ void Engine::take_from_queue(std::vector<SequencePtr>& ended) {
     };
     ended = queue_.take_if(overdue);
     for (const SequencePtr& sequence : ended) taken(*sequence);
-    std::int64_t bytes = kv_bytes_;
-    while (!queue_.empty()) {
+    std::int64_t pages = 0;  // of those that start now
+    while (!queue_.empty() && set_aside_.empty()) {
       const auto count = static_cast<std::int64_t>(running_.size() + starting.size());
-      bytes += queue_.front()->cache_bytes;
-      if (count >= limits_.max_running || bytes > limits_.kv_bytes) break;
+      pages += queue_.front()->pages();
+      if (count >= limits_.max_running) break;
+      if (!fits(pages) || (!starting.empty() && pages > most_pages_)) break;
       starting.push_back(queue_.pop());
       taken(*starting.back());
     }

@@ -18,6 +18,7 @@ double seconds_since(Clock::time_point begin) {
 
 void Engine::loop() {
   while (wait_for_work()) {
+    resume();
     std::vector<SequencePtr> ended;
     take_from_queue(ended);
     remove_ended();
@@ -35,9 +36,10 @@ void Engine::loop() {
 bool Engine::wait_for_work() {
   std::unique_lock lock(mutex_);
   // A sequence that is queued while nothing runs starts at once, so an idle engine may sleep.
-  wake_.wait(lock, [this] { return stopping_ || woken_ || !queue_.empty() || !running_.empty(); });
+  const auto work = [this] { return !queue_.empty() || !running_.empty() || !set_aside_.empty(); };
+  wake_.wait(lock, [&] { return stopping_ || woken_ || work(); });
   woken_ = false;
-  return !stopping_ || !queue_.empty() || !running_.empty();
+  return !stopping_ || work();
 }
 
 void Engine::start(SequencePtr sequence) {
@@ -45,45 +47,43 @@ void Engine::start(SequencePtr sequence) {
     finish(*sequence, EndReason::kLength);
     return;
   }
-  prefixes_.shrink(limits_.kv_bytes - kv_bytes_ - sequence->cache_bytes);
-  try {
-    sequence->cache =
-        model_.transformer->new_cache(sequence->size() + sequence->request.max_tokens);
-  } catch (const std::exception& error) {
-    finish(*sequence, EndReason::kFailed, error.what());
-    return;
-  }
-  kv_bytes_ += sequence->cache_bytes;
+  const std::int64_t longest = sequence->size() + sequence->request.max_tokens;
+  sequence->cache = std::make_unique<nn::KvCache>(pool_, longest);
   running_.push_back(std::move(sequence));
 }
 
 void Engine::remove_ended() {
   const Clock::time_point now = Clock::now();
-  for (const SequencePtr& sequence : running_) {
-    if (sequence->ended) continue;
+  const auto end_overdue = [&](const SequencePtr& sequence) {
+    if (sequence->ended) return;
     const EndReason reason = end_all_ ? EndReason::kShutdown : sequence->overdue(now);
     if (reason != EndReason::kNone) finish(*sequence, reason);
-  }
-  std::erase_if(running_, [this](const SequencePtr& sequence) {
-    if (!sequence->ended) return false;
-    kv_bytes_ -= sequence->cache_bytes;
-    keep_ended(*sequence);
-    return true;
+  };
+  std::for_each(running_.begin(), running_.end(), end_overdue);
+  std::for_each(set_aside_.begin(), set_aside_.end(), end_overdue);
+  std::erase_if(set_aside_, [](const SequencePtr& sequence) { return sequence->ended; });
+  std::int64_t pages = 0;
+  std::erase_if(running_, [&](const SequencePtr& sequence) {
+    pages += sequence->ended ? 0 : sequence->cache->pages() - sequence->shared_pages;
+    if (sequence->ended) keep_ended(*sequence);
+    return sequence->ended;
   });
+  const std::int64_t used = pool_->used_pages();
+  pages = std::min(pages, used);
   const std::lock_guard lock(mutex_);
-  status_.kv_bytes = kv_bytes_;
-  status_.kept_bytes = prefixes_.bytes();
+  status_.kv_bytes = pages * pool_->page_bytes();
+  status_.kept_bytes = (used - pages) * pool_->page_bytes();
+  status_.set_aside = static_cast<std::int64_t>(set_aside_.size());
 }
 
 void Engine::keep_ended(Sequence& s) {
   std::vector<std::int32_t> computed(s.tokens.begin(), s.tokens.begin() + s.computed);
-  prefixes_.keep(s.request.client, std::move(computed), std::move(s.cache), s.cache_bytes);
-  prefixes_.shrink(limits_.kv_bytes - kv_bytes_);
+  prefixes_.keep(s.request.client, std::move(computed), std::move(s.cache));
 }
 
-// Takes the beginning of the prompt from a sequence that ended, or from one before it in running_.
+// Takes the beginning of its tokens from a sequence that ended, or from one before it in running_.
 // False: such a one is reading what both have in common, which is worth waiting for. The last token
-// is always computed: its row is what the answer begins with.
+// is always computed: its row is what comes next.
 bool Engine::reuse(Sequence& s) {
   if (s.request.pooling != Pooling::kNone) return true;  // wants the states of all its tokens
   const std::span<const std::int32_t> wanted(s.tokens.data(), s.tokens.size() - 1);
@@ -95,12 +95,14 @@ bool Engine::reuse(Sequence& s) {
     if (!model_.transformer->same_angles(*other->cache, *s.cache)) continue;
     std::int64_t common = common_prefix(wanted, other->tokens);
     if (common < PrefixCache::kLeastTokens || common <= best.tokens) continue;
-    if (other->computed < common && other->generated() == 0) return false;
+    if (other->computed < common && !other->writing()) return false;
     common = std::min(common, other->computed);  // while writing, all but the last token
     best = {other->cache.get(), common};
   }
   if (best.cache == nullptr) return true;
-  s.cache->copy_prefix(*best.cache, best.tokens);
+  // The page that is not full is copied, where there is one to copy it to.
+  if (pool_->used_pages() >= most_pages_) best.tokens -= best.tokens % ops::kKeyBlock;
+  s.shared_pages = s.cache->share_prefix(*best.cache, best.tokens);
   s.computed = best.tokens;
   const std::lock_guard lock(mutex_);
   status_.reused_tokens += best.tokens;
@@ -109,24 +111,12 @@ bool Engine::reuse(Sequence& s) {
 
 // One row of every answer; then the prompts share `prefill_chunk` rows equally, so that a short
 // prompt does not wait for a long one.
-void Engine::build_batch(nn::Batch& batch) {
-  ids_T_.clear();
-  rows_.clear();
-  const auto add = [&](Sequence& s, std::int64_t count) {
-    const auto begin = static_cast<std::int64_t>(ids_T_.size());
-    const auto first = s.tokens.begin() + s.computed;
-    ids_T_.insert(ids_T_.end(), first, first + count);
-    batch.chunks.push_back({s.cache.get(), begin, count, s.computed});
-    s.computed += count;
-    if (s.pending() == 0) rows_.emplace_back(&s, begin + count - 1);
-  };
+void Engine::plan_rows() {
   std::vector<Sequence*> prompts;
   for (const SequencePtr& sequence : running_) {
-    if (sequence->generated() > 0) {
-      add(*sequence, sequence->pending());
-    } else if (sequence->computed > 0 || reuse(*sequence)) {
-      prompts.push_back(sequence.get());
-    }
+    sequence->rows = sequence->writing() ? 1 : 0;
+    if (sequence->writing()) continue;
+    if (sequence->computed > 0 || reuse(*sequence)) prompts.push_back(sequence.get());
   }
   std::int64_t budget = limits_.prefill_chunk;
   auto waiting = static_cast<std::int64_t>(prompts.size());
@@ -135,10 +125,54 @@ void Engine::build_batch(nn::Batch& batch) {
   });
   for (Sequence* sequence : prompts) {
     const std::int64_t share = std::max<std::int64_t>(1, budget / waiting--);
-    const std::int64_t count = std::min({share, sequence->pending(), budget});
-    if (count == 0) break;
-    add(*sequence, count);
-    budget -= count;
+    sequence->rows = std::min({share, sequence->pending(), budget});
+    budget -= sequence->rows;
+  }
+}
+
+// Memory for what is planned: of kept caches, or of those that started last.
+void Engine::take_pages() {
+  for (std::size_t i = 0; i < running_.size(); ++i) {
+    Sequence& s = *running_[i];
+    if (s.rows == 0) continue;
+    const std::int64_t needed = nn::KvPool::pages(s.computed + s.rows) - s.cache->pages();
+    while (pool_->used_pages() + needed > most_pages_) {
+      if (prefixes_.forget_oldest()) continue;
+      set_aside_last();
+      if (i == running_.size()) return;  // it was that one
+    }
+    s.cache->reserve(s.computed + s.rows);
+  }
+}
+
+void Engine::set_aside_last() {
+  running_.back()->set_aside();
+  set_aside_.push_front(std::move(running_.back()));
+  running_.pop_back();
+  const std::lock_guard lock(mutex_);
+  ++status_.preemptions;
+}
+
+void Engine::build_batch(nn::Batch& batch) {
+  plan_rows();
+  take_pages();
+  ids_T_.clear();
+  rows_.clear();
+  prompt_rows_ = 0;
+  for (const SequencePtr& sequence : running_) {
+    Sequence& s = *sequence;
+    if (s.rows == 0) continue;
+    const auto begin = static_cast<std::int64_t>(ids_T_.size());
+    const auto first = s.tokens.begin() + s.computed;
+    ids_T_.insert(ids_T_.end(), first, first + s.rows);
+    batch.chunks.push_back({s.cache.get(), begin, s.rows, s.computed});
+    const std::int64_t end = s.computed + s.rows;
+    const std::int64_t new_from = std::max(s.computed, s.furthest);
+    const auto prompt = static_cast<std::int64_t>(s.request.prompt.size());
+    prompt_rows_ += std::max<std::int64_t>(0, std::min(end, prompt) - new_from);
+    s.computed = end;
+    s.furthest = std::max(s.furthest, end);
+    if (s.pending() == 0) rows_.emplace_back(&s, begin + s.rows - 1);
   }
   batch.ids_T = ids_T_;
 }
@@ -177,8 +211,6 @@ void Engine::step() {
   options.observer = [this](int layer, const moe::RoutingDecision& decision,
                             const moe::DispatchPlan&) { record_routing(layer, decision); };
   model_.transformer->forward(context_, batch, options, activations_);
-  std::int64_t prompt_rows = batch.n_tokens();
-  for (const Row& row : rows_) prompt_rows -= row.sequence->generated() > 0 ? 1 : 0;
   pool_rows(batch);
   sample_rows();
   for (Row& row : rows_) {
@@ -192,7 +224,7 @@ void Engine::step() {
   ++status_.steps;
   status_.step_seconds += seconds_since(begin);
   status_.routing_seconds = routing_seconds_;
-  status_.prompt_tokens += prompt_rows;
+  status_.prompt_tokens += prompt_rows_;
 }
 
 void Engine::sample_rows() {

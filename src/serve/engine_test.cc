@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <thread>
 
 #include "base/error.h"
+#include "sys/testing.h"
 
 namespace conclave::serve {
 namespace {
@@ -18,6 +21,7 @@ struct Result {
   std::string text;
   std::vector<TokenRouting> routing;
   std::vector<double> logprobs;
+  std::vector<float> embedding;
   EndReason end = EndReason::kNone;
   std::string error;
 };
@@ -62,6 +66,7 @@ class Collector {
     if (event.end != EndReason::kNone) {
       result_.end = event.end;
       result_.error = event.error;
+      result_.embedding = event.embedding;
       done_.set_value();
     }
   }
@@ -103,13 +108,28 @@ std::vector<std::int32_t> prompt_of(int length, int salt, int vocab) {
   return ids;
 }
 
-class EngineTest : public testing::Test {
+class EngineTest : public ::testing::Test {
  protected:
-  EngineTest() : context_(2) {
-    model_ = models::load_model(context_, std::string(kGoldens) + "models/olmoe", DType::kF32);
+  EngineTest() : context_(2) { load(std::string(kGoldens) + "models/olmoe"); }
+  void load(const std::string& directory) {
+    model_ = models::load_model(context_, directory, DType::kF32);
     model_.tokenizer =
         text::Tokenizer::load(std::string(kGoldens) + "tokenizers/hf_unigram.tokenizer.json");
     vocab_ = model_.transformer->config().vocab_size;
+  }
+  // The same model for sequences of up to 512 tokens, which take several pages.
+  void load_long() {
+    namespace fs = std::filesystem;
+    const fs::path source = std::string(kGoldens) + "models/olmoe";
+    const testing::TempDir directory;
+    fs::copy_file(source / "model.safetensors", directory / "model.safetensors");
+    std::ifstream config(source / "config.json");
+    std::string text((std::istreambuf_iterator<char>(config)), {});
+    const std::string context = "\"max_position_embeddings\": 64";
+    ASSERT_NE(text.find(context), std::string::npos);
+    text.replace(text.find(context), context.size(), "\"max_position_embeddings\": 512");
+    directory.put("config.json", text);
+    load(directory.path());
   }
   std::vector<std::int32_t> prompt(int length, int salt) const {
     return prompt_of(length, salt, vocab_);
@@ -356,6 +376,95 @@ TEST_F(EngineTest, KeptCachesNeverTakeTheBudgetOfOthers) {
     const EngineStatus status = engine.status();
     EXPECT_LE(status.kv_bytes + status.kept_bytes, limits.kv_bytes);
   }
+}
+
+// Pages that run out: who started last is set aside, resumes, and writes what it would have
+// written.
+TEST_F(EngineTest, WhoIsSetAsideGoesOnWithTheSameBits) {
+  load_long();
+  constexpr int kMany = 4;
+  const auto request = [&](Collector& collector, int i) {
+    SequenceRequest r = collector.request(prompt(40 + 20 * i, i), 110, 100 + i);
+    r.client = std::to_string(i);
+    return r;
+  };
+  std::vector<Result> alone;
+  for (int i = 0; i < kMany; ++i) {
+    Engine engine(context_, model_, {});
+    Collector collector;
+    submit(engine, request(collector, i));
+    alone.push_back(collector.wait());
+  }
+  for (const std::int64_t pages : {4, 5, 8}) {
+    EngineLimits limits;
+    limits.kv_bytes = pages * model_.transformer->cache_bytes(1);
+    limits.prefill_chunk = 32;
+    Engine engine(context_, model_, limits);
+    std::vector<Collector> collectors(kMany);
+    for (int i = 0; i < kMany; ++i) submit(engine, request(collectors[i], i));
+    for (int i = 0; i < kMany; ++i) {
+      const Result result = collectors[i].wait();
+      EXPECT_EQ(result.end, EndReason::kLength);
+      expect_same(result, alone[i]);
+      const EngineStatus status = engine.status();
+      EXPECT_LE(status.kv_bytes + status.kept_bytes, limits.kv_bytes);
+    }
+    const EngineStatus status = engine.status();
+    EXPECT_EQ(status.prompt_tokens, 40 + 60 + 80 + 100) << "tokens computed anew are not counted";
+    EXPECT_EQ(status.set_aside, 0);
+    EXPECT_GT(status.preemptions, pages == 4 ? -1 : 0) << pages << " pages";
+  }
+}
+
+TEST_F(EngineTest, WhatIsSetAsideCanLeave) {
+  load_long();
+  EngineLimits limits;
+  limits.kv_bytes = 3 * model_.transformer->cache_bytes(1);
+  limits.prefill_chunk = 16;
+  Engine engine(context_, model_, limits);
+  Collector oldest, youngest;
+  SequenceRequest first = oldest.request(prompt(20, 1), 160, 1);
+  first.on_event = [&, next = std::move(first.on_event)](Event&& event) {
+    if (engine.status().set_aside > 0) *youngest.cancelled = true;
+    next(std::move(event));
+  };
+  submit(engine, std::move(first));
+  SequenceRequest second = youngest.request(prompt(20, 2), 160, 2);
+  second.client = "b";
+  submit(engine, std::move(second));
+  EXPECT_EQ(oldest.wait().end, EndReason::kLength);
+  const Result left = youngest.wait();
+  EXPECT_EQ(left.end, EndReason::kCancelled);
+  EXPECT_LT(left.ids.size(), 160u);
+  EXPECT_EQ(engine.status().preemptions, 1);
+}
+
+TEST_F(EngineTest, AnEmbeddingThatIsSetAsideIsTheSame) {
+  load_long();
+  const auto embed = [&](Engine& engine, Collector& collector) {
+    SequenceRequest request = collector.request(prompt(150, 2), 0, 2);
+    request.client = "b";
+    request.pooling = Pooling::kMean;
+    submit(engine, std::move(request));
+  };
+  EngineLimits limits;
+  limits.prefill_chunk = 2;
+  std::vector<float> wanted;
+  {
+    Engine engine(context_, model_, limits);
+    Collector collector;
+    embed(engine, collector);
+    wanted = collector.wait().embedding;
+    ASSERT_FALSE(wanted.empty());
+  }
+  limits.kv_bytes = 4 * model_.transformer->cache_bytes(1);
+  Engine engine(context_, model_, limits);
+  Collector writes, reads;
+  submit(engine, writes.request(prompt(4, 1), 190, 1));
+  embed(engine, reads);  // reads while the other grows
+  EXPECT_EQ(reads.wait().embedding, wanted);
+  EXPECT_EQ(writes.wait().end, EndReason::kLength);
+  EXPECT_GT(engine.status().preemptions, 0);
 }
 
 TEST_F(EngineTest, ABiasOfATokenThatDoesNotExistIsRefused) {

@@ -9,26 +9,20 @@ std::int64_t common_prefix(std::span<const std::int32_t> a, std::span<const std:
 }
 
 void PrefixCache::keep(const std::string& client, std::vector<std::int32_t> tokens,
-                       std::unique_ptr<nn::KvCache> cache, std::int64_t bytes) {
+                       std::unique_ptr<nn::KvCache> cache) {
   if (static_cast<std::int64_t>(tokens.size()) < kLeastTokens) return;
-  for (auto entry = entries_.begin(); entry != entries_.end();) {
-    const std::int64_t common = common_prefix(entry->tokens, tokens);
-    if (entry->client == client && common == static_cast<std::int64_t>(entry->tokens.size())) {
-      bytes_ -= entry->bytes;
-      entry = entries_.erase(entry);
-    } else {
-      ++entry;
-    }
-  }
-  bytes_ += bytes;
-  entries_.push_front({client, std::move(tokens), std::move(cache), bytes});
+  std::erase_if(entries_, [&](const Entry& entry) {
+    return entry.client == client &&
+           common_prefix(entry.tokens, tokens) == static_cast<std::int64_t>(entry.tokens.size());
+  });
+  entries_.push_front({client, std::move(tokens), std::move(cache)});
+  if (entries_.size() > kMostEntries) entries_.pop_back();
 }
 
-void PrefixCache::shrink(std::int64_t most_bytes) {
-  while (bytes_ > most_bytes && !entries_.empty()) {
-    bytes_ -= entries_.back().bytes;
-    entries_.pop_back();
-  }
+bool PrefixCache::forget_oldest() {
+  if (entries_.empty()) return false;
+  entries_.pop_back();
+  return true;
 }
 
 PrefixCache::Match PrefixCache::find(const std::string& client,

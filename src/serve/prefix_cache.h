@@ -1,8 +1,8 @@
 // Keys and values of sequences that have ended, kept for those whose prompt begins alike: the turns
-// of a conversation, a system message that all requests share. A new sequence copies what it can
-// use, so entries are never changed and nobody waits for anybody. Entries belong to the client
-// whose sequence they were, and no other client's prompt finds them: otherwise the time of an
-// answer would tell what others have asked.
+// of a conversation, a system message that all requests share. A new sequence holds the pages that
+// it can use, so entries are never changed and nobody waits for anybody. Entries belong to the
+// client whose sequence they were, and no other client's prompt finds them: otherwise the time of
+// an answer would tell what others have asked.
 #pragma once
 
 #include <cstdint>
@@ -23,16 +23,17 @@ class PrefixCache {
  public:
   // Fewer tokens than this are computed again.
   static constexpr std::int64_t kLeastTokens = 32;
+  // More entries than this take longer to search than they save.
+  static constexpr std::size_t kMostEntries = 1024;
 
   // Takes a cache that holds `tokens`. What an entry of the same client holds of them goes.
   void keep(const std::string& client, std::vector<std::int32_t> tokens,
-            std::unique_ptr<nn::KvCache> cache, std::int64_t bytes);
-  // Forgets what was used longest ago until at most so many bytes are kept.
-  void shrink(std::int64_t most_bytes);
-  std::int64_t bytes() const { return bytes_; }
+            std::unique_ptr<nn::KvCache> cache);
+  // Forgets what was used longest ago; false: there is nothing.
+  bool forget_oldest();
 
   // The entry that holds most of the beginning of `prompt`; null: none holds kLeastTokens. Valid
-  // until the next keep or shrink.
+  // until the next keep or forget_oldest.
   struct Match {
     const nn::KvCache* cache = nullptr;
     std::int64_t tokens = 0;
@@ -44,10 +45,8 @@ class PrefixCache {
     std::string client;
     std::vector<std::int32_t> tokens;
     std::unique_ptr<nn::KvCache> cache;
-    std::int64_t bytes;
   };
   std::list<Entry> entries_;  // the last used in front
-  std::int64_t bytes_ = 0;
 };
 
 }  // namespace conclave::serve

@@ -31,6 +31,16 @@ struct Engine::Sequence {
     if (std::find(shown.begin(), shown.end(), id) == shown.end()) return decoder.push(id);
     return decoder.flush() + std::string(tokenizer.token_text(id));
   }
+  // It is read, and every step adds a token.
+  bool writing() const { return generated() > 0 && pending() == 1; }
+  // What it takes of the pool in the next step at least, beside what others hold too.
+  std::int64_t pages() const { return nn::KvPool::pages(size() + 1) - shared_pages; }
+  // Gives its memory back; everything will be computed anew.
+  void set_aside() {
+    cache->release();
+    computed = shared_pages = rows = 0;
+    pooled.clear();
+  }
   // Why it must end before its next step, or kNone.
   EndReason overdue(Clock::time_point now) const {
     if (request.cancelled && request.cancelled->load(std::memory_order_relaxed)) {
@@ -42,8 +52,10 @@ struct Engine::Sequence {
   SequenceRequest request;
   std::vector<std::int32_t> tokens;  // prompt and answer
   std::unique_ptr<nn::KvCache> cache;
-  std::int64_t cache_bytes = 0;
-  std::int64_t computed = 0;
+  std::int64_t computed = 0;      // tokens whose keys and values are in the cache
+  std::int64_t shared_pages = 0;  // that were another's first
+  std::int64_t furthest = 0;      // the most that was ever computed
+  std::int64_t rows = 0;          // in this step
   const text::Tokenizer& tokenizer;
   text::StreamDecoder decoder;
   infer::StopFilter filter;

@@ -36,7 +36,11 @@ std::string engine_metrics(const EngineStatus& s) {
         "Keys and values of sequences that ended, kept for prompts that begin alike.",
         s.kept_bytes);
   value("conclave_reused_prompt_tokens_total", "counter",
-        "Prompt tokens whose keys and values were copied.", s.reused_tokens);
+        "Prompt tokens whose keys and values were held already.", s.reused_tokens);
+  value("conclave_set_aside_sequences", "gauge", "Started, and waiting for cache pages.",
+        s.set_aside);
+  value("conclave_preemptions_total", "counter",
+        "Times that a sequence gave its cache pages back to go on later.", s.preemptions);
   value("conclave_prompt_tokens_total", "counter", "Prompt tokens computed.", s.prompt_tokens);
   value("conclave_generated_tokens_total", "counter", "Tokens generated.", s.generated_tokens);
   value("conclave_steps_total", "counter", "Forward passes.", s.steps);

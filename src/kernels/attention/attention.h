@@ -7,9 +7,9 @@
 //   dv_j = sum_i p_ij do_i;   ds_ij = p_ij (<do_i, v_j> - delta_i)
 //   dq_i = scale * sum_j ds_ij k_j;   dk_j = scale * sum_i ds_ij q_i
 //
-// The keys of kKeyBlock consecutive positions are stored together and transposed,
-// k[S/64][Q][64], so that one vector holds one element of several keys; values are rows, v[S][Q].
-// A block is what the online softmax takes together: one query alone reads memory from end to end.
+// Keys and values of 64 consecutive positions are a block, which may lie anywhere: keys transposed,
+// [Q][64], so that one vector holds one element of several keys, then values as rows, [64][Q].
+// A block is what the online softmax takes together: one query alone reads it from end to end.
 // Entries at positions that no query of the call sees never reach a result, whatever they hold.
 //
 // A forward result depends on the query, its position and the keys and values it sees, and on
@@ -19,6 +19,7 @@
 // head width. Strides are in elements, from token to token; heads are Q apart.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -29,13 +30,25 @@ namespace conclave::kernels {
 
 inline constexpr int kAttentionKeyBlock = 64;
 
+// The blocks of one head: block i holds the positions from 64 i on, `offset` bytes behind
+// blocks[i].
+template <class T>
+struct KvBlocks {
+  const std::byte* const* blocks = nullptr;
+  std::int64_t offset = 0;
+
+  const T* keys(std::int64_t block) const {  // [Q][64]
+    return reinterpret_cast<const T*>(blocks[block] + offset);
+  }
+  const T* values(std::int64_t block, int head_dim) const {  // [64][Q]
+    return keys(block) + std::int64_t{kAttentionKeyBlock} * head_dim;
+  }
+};
+
 template <class Real>
 struct AttentionForwardOf {
-  const Real* k = nullptr;
-  const Real* v = nullptr;
-  // The same in IEEE half precision, instead of k and v where they are not null.
-  const f16* k_half = nullptr;
-  const f16* v_half = nullptr;
+  KvBlocks<Real> kv;
+  KvBlocks<f16> kv_half;    // instead of kv, where its blocks are not null
   const Real* q = nullptr;  // [T, R, Q]
   std::int64_t q_stride = 0;
   Real* out = nullptr;  // [T, R, Q]
@@ -55,8 +68,7 @@ using AttentionForward = AttentionForwardOf<float>;
 // A whole sequence: token t is at position t, and S = T.
 template <class Real>
 struct AttentionBackwardOf {
-  const Real* k = nullptr;
-  const Real* v = nullptr;
+  KvBlocks<Real> kv;
   const Real* q = nullptr;  // [T, R, Q]
   std::int64_t q_stride = 0;
   const Real* out = nullptr;  // [T, R, Q], as the forward pass left it

@@ -107,10 +107,13 @@ struct AttentionBackwardBody {
       V::store(s.dv + i, zero);
     }
     for (Index j = 0; j < a.n_tokens; ++j) {
-      const Index column = j / kBlock * kBlock * a.head_dim + j % kBlock;
+      const Index block = j / kBlock, lane = j % kBlock;
+      const float* key = a.kv.keys(block) + lane;
+      const float* value = a.kv.values(block, a.head_dim) + lane * a.head_dim;
+      float* columns = s.v + block * kBlock * a.head_dim + lane;
       for (Index d = 0; d < a.head_dim; ++d) {
-        s.k[j * width + d] = a.k[column + d * kBlock];
-        s.v[column + d * kBlock] = a.v[j * a.head_dim + d];
+        s.k[j * width + d] = key[d * kBlock];
+        columns[d * kBlock] = value[d];
       }
     }
   }
@@ -161,8 +164,8 @@ struct AttentionBackwardBody {
     const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
     const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
     const Index keys = block * a.head_dim;
-    Tile::template scores<kRows>(a.head_dim, s.q_columns + r * a.head_dim, a.k + keys, begin, end,
-                                 p);
+    Tile::template scores<kRows>(a.head_dim, s.q_columns + r * a.head_dim, a.kv.keys(block / kKeys),
+                                 begin, end, p);
     Tile::template scores<kRows>(a.head_dim, s.d_out_columns + r * a.head_dim, s.v + keys, begin,
                                  end, ds);
     for (int i = r; i <= last; ++i) {

@@ -150,7 +150,7 @@ struct AttentionBackwardProducts {
       for (Index i = 0; i < call.at.k_block; ++i) rows[i] = 0;
     }
     for (Index j = 0; j < keys; j += kGroup) {
-      const float* source = a.k + block * width + j;  // [Q][64]
+      const float* source = a.kv.keys(place) + j;  // [Q][64]
       pack_score_columns(call.scores.panel, source, width, j, columns);
       for (Index d = 0; d < width; d += m.panel) {
         m.right_by_rows(source + d * kKeys, kKeys, least(m.panel, width - d),
@@ -160,8 +160,8 @@ struct AttentionBackwardProducts {
     }
     char* values = call.bytes(call.at.v + place * call.at.v_block);
     for (Index j = 0; j < keys; j += m.panel) {
-      m.right_by_rows(a.v + (block + j) * width, width, least(m.panel, keys - j), width,
-                      values + j / m.panel * panel_bytes(m, width));
+      m.right_by_rows(a.kv.values(place, a.head_dim) + j * width, width, least(m.panel, keys - j),
+                      width, values + j / m.panel * panel_bytes(m, width));
     }
   }
 

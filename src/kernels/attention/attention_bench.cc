@@ -17,12 +17,14 @@ namespace {
 struct Setup {
   int tokens, heads, dim;
   AlignedBuffer memory;
-  float *k, *v, *q, *out, *d_out, *dq, *dk, *dv, *lse;
+  float *kv, *q, *out, *d_out, *dq, *dk, *dv, *lse;
+  std::vector<const std::byte*> blocks;
 
   // `positions` in the cache, `tokens` queries.
   Setup(std::int64_t positions, int n_tokens, int n_heads, int head_dim)
       : tokens(n_tokens), heads(n_heads), dim(head_dim) {
-    const std::int64_t keys = (positions + 15) / 16 * 16 * dim;
+    const std::int64_t count = (positions + kAttentionKeyBlock - 1) / kAttentionKeyBlock;
+    const std::int64_t keys = count * kAttentionKeyBlock * dim;
     const std::int64_t rows = std::int64_t{tokens} * heads * dim;
     const std::int64_t floats = 4 * keys + 4 * rows + tokens * heads;
     memory = AlignedBuffer(static_cast<std::size_t>(floats) * sizeof(float));
@@ -31,13 +33,17 @@ struct Setup {
     for (std::int64_t i = 0; i < floats; ++i) {
       next[i] = static_cast<float>(rng.uniform(static_cast<std::uint64_t>(i)) - 0.5);
     }
-    for (float** array : {&k, &v, &dk, &dv}) *array = next, next += keys;
+    kv = next, next += 2 * keys;
+    for (std::int64_t i = 0; i < count; ++i) {
+      blocks.push_back(reinterpret_cast<const std::byte*>(kv + 2 * i * kAttentionKeyBlock * dim));
+    }
+    for (float** array : {&dk, &dv}) *array = next, next += keys;
     for (float** array : {&q, &out, &d_out, &dq}) *array = next, next += rows;
     lse = next;
   }
   AttentionForward forward() const {
     AttentionForward a;
-    a.k = k, a.v = v, a.q = q, a.out = out, a.lse = lse;
+    a.kv = {blocks.data(), 0}, a.q = q, a.out = out, a.lse = lse;
     a.q_stride = a.out_stride = heads * dim;
     a.lse_stride = heads;
     a.n_heads = heads, a.head_dim = dim, a.scale = 0.125f;
@@ -84,7 +90,7 @@ void backward(benchmark::State& state, const AttentionKernel& kernel) {
   run_sequence(kernel, s.forward(), tokens, reinterpret_cast<float*>(scratch.data()));
   scratch = scratch_for(kernel.backward_scratch(tokens, s.heads, s.dim));
   AttentionBackward a;
-  a.k = s.k, a.v = s.v, a.q = s.q, a.out = s.out, a.d_out = s.d_out, a.lse = s.lse;
+  a.kv = {s.blocks.data(), 0}, a.q = s.q, a.out = s.out, a.d_out = s.d_out, a.lse = s.lse;
   a.dq = s.dq, a.dk = s.dk, a.dv = s.dv;
   a.q_stride = a.out_stride = a.d_out_stride = a.dq_stride = s.heads * s.dim;
   a.dk_stride = a.dv_stride = s.dim;

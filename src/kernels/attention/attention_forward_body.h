@@ -73,15 +73,16 @@ struct AttentionForwardBody {
     const Index first = in_window > a.first_key ? in_window : a.first_key;
     for (Index block = first > 0 ? first / kKeys * kKeys : 0; block <= last; block += kKeys) {
       const Index keys = last + 1 - block < kKeys ? last + 1 - block : kKeys;
-      if (a.k_half == nullptr) {
-        add_rows(a, s, rows, block, a.k + block * a.head_dim,
-                 whole ? a.v + block * a.head_dim : copy_values(a, s, a.v, block, keys));
+      const Index i = block / kKeys;
+      if (a.kv_half.blocks == nullptr) {
+        const float* values = a.kv.values(i, a.head_dim);
+        add_rows(a, s, rows, block, a.kv.keys(i), whole ? values : copy_values(a, s, values, keys));
       } else if (whole && rows <= kDirectRows) {
         // Little is used twice: converted on the way into the products.
-        add_rows(a, s, rows, block, a.k_half + block * a.head_dim, a.v_half + block * a.head_dim);
+        add_rows(a, s, rows, block, a.kv_half.keys(i), a.kv_half.values(i, a.head_dim));
       } else {
-        add_rows(a, s, rows, block, copy_keys(a, s, block),
-                 copy_values(a, s, a.v_half, block, keys));
+        add_rows(a, s, rows, block, copy_keys(a, s, a.kv_half.keys(i)),
+                 copy_values(a, s, a.kv_half.values(i, a.head_dim), keys));
       }
     }
     for (Index row = 0; row < rows; ++row) finish_row(a, s, row);
@@ -102,13 +103,13 @@ struct AttentionForwardBody {
     }
   }
 
-  // The first `keys` rows of v from position `block` on, with a stride of padded(Q).
+  // The first `keys` rows of a block of values, with a stride of padded(Q).
   template <class B>
   static const float* copy_values(const AttentionForward& a, const Scratch& s, const B* values,
-                                  Index block, Index keys) {
+                                  Index keys) {
     const Index width = Tile::padded(a.head_dim);
     for (Index j = 0; j < keys; ++j) {
-      const B* from = values + (block + j) * a.head_dim;
+      const B* from = values + j * a.head_dim;
       for (Index d = 0; d < width; d += kLanes) {
         V::store(s.v + j * width + d, Tile::load_first(from + d, a.head_dim - d));
       }
@@ -116,10 +117,8 @@ struct AttentionForwardBody {
     return s.v;
   }
 
-  // The block of keys from position `block` on.
-  static const float* copy_keys(const AttentionForward& a, const Scratch& s, Index block) {
+  static const float* copy_keys(const AttentionForward& a, const Scratch& s, const f16* from) {
     const Index n = static_cast<Index>(kKeys) * a.head_dim;
-    const f16* from = a.k_half + block * a.head_dim;
     for (Index i = 0; i < n; i += kLanes) V::store(s.k + i, V::load_half(from + i));
     return s.k;
   }

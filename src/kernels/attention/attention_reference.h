@@ -18,16 +18,21 @@ Real as_number(Real x) noexcept {
 inline float as_number(f16 x) noexcept { return to_float(x); }
 
 template <class Stored>
-auto key_at(const Stored* k, int head_dim, std::int64_t j, int d) noexcept {
+auto key_at(const KvBlocks<Stored>& kv, std::int64_t j, int d) noexcept {
   return as_number(
-      k[(j / kAttentionKeyBlock * head_dim + d) * kAttentionKeyBlock + j % kAttentionKeyBlock]);
+      kv.keys(j / kAttentionKeyBlock)[d * kAttentionKeyBlock + j % kAttentionKeyBlock]);
+}
+template <class Stored>
+auto value_at(const KvBlocks<Stored>& kv, int head_dim, std::int64_t j, int d) noexcept {
+  return as_number(
+      kv.values(j / kAttentionKeyBlock, head_dim)[j % kAttentionKeyBlock * head_dim + d]);
 }
 
 template <class Real, class Stored>
-Real attention_score(const Real* q, const Stored* k, int head_dim, std::int64_t j,
+Real attention_score(const Real* q, const KvBlocks<Stored>& kv, int head_dim, std::int64_t j,
                      Real scale) noexcept {
   Real sum = 0;
-  for (int d = 0; d < head_dim; ++d) sum += q[d] * static_cast<Real>(key_at(k, head_dim, j, d));
+  for (int d = 0; d < head_dim; ++d) sum += q[d] * static_cast<Real>(key_at(kv, j, d));
   return sum * scale;
 }
 
@@ -37,8 +42,8 @@ inline std::int64_t first_visible(std::int64_t position, int window) noexcept {
 }
 
 template <class Real, class Stored>
-void attention_forward_over(const AttentionForwardOf<Real>& a, const Stored* k,
-                            const Stored* v) noexcept {
+void attention_forward_over(const AttentionForwardOf<Real>& a,
+                            const KvBlocks<Stored>& kv) noexcept {
   for (std::int64_t row = 0; row < a.n_tokens * a.n_heads; ++row) {
     const std::int64_t t = row / a.n_heads;
     const std::int64_t h = row % a.n_heads;
@@ -48,15 +53,15 @@ void attention_forward_over(const AttentionForwardOf<Real>& a, const Stored* k,
     const std::int64_t first = std::max(a.first_key, first_visible(last, a.window));
     Real top = -std::numeric_limits<Real>::infinity();
     for (std::int64_t j = first; j <= last; ++j) {
-      top = std::max(top, attention_score(q, k, a.head_dim, j, a.scale));
+      top = std::max(top, attention_score(q, kv, a.head_dim, j, a.scale));
     }
     std::fill(out, out + a.head_dim, Real(0));
     Real sum = 0;
     for (std::int64_t j = first; j <= last; ++j) {
-      const Real p = std::exp(attention_score(q, k, a.head_dim, j, a.scale) - top);
+      const Real p = std::exp(attention_score(q, kv, a.head_dim, j, a.scale) - top);
       sum += p;
       for (int d = 0; d < a.head_dim; ++d) {
-        out[d] += p * static_cast<Real>(as_number(v[j * a.head_dim + d]));
+        out[d] += p * static_cast<Real>(value_at(kv, a.head_dim, j, d));
       }
     }
     for (int d = 0; d < a.head_dim; ++d) out[d] /= sum;
@@ -66,8 +71,8 @@ void attention_forward_over(const AttentionForwardOf<Real>& a, const Stored* k,
 
 template <class Real>
 void attention_forward(const AttentionForwardOf<Real>& a, Real*) noexcept {
-  if (a.k_half != nullptr) return attention_forward_over(a, a.k_half, a.v_half);
-  attention_forward_over(a, a.k, a.v);
+  if (a.kv_half.blocks != nullptr) return attention_forward_over(a, a.kv_half);
+  attention_forward_over(a, a.kv);
 }
 
 template <class Real>
@@ -88,13 +93,13 @@ void attention_backward(const AttentionBackwardOf<Real>& a, Real*) noexcept {
     Real delta = 0;
     for (int d = 0; d < width; ++d) delta += d_out[d] * out[d];
     for (std::int64_t j = first_visible(t, a.window); j <= t; ++j) {
-      const Real score = attention_score(q, a.k, width, j, a.scale);
+      const Real score = attention_score(q, a.kv, width, j, a.scale);
       const Real p = std::exp(score - a.lse[t * a.lse_stride + h]);
       Real dp = 0;
-      for (int d = 0; d < width; ++d) dp += d_out[d] * a.v[j * width + d];
+      for (int d = 0; d < width; ++d) dp += d_out[d] * value_at(a.kv, width, j, d);
       const Real ds = p * (dp - delta) * a.scale;
       for (int d = 0; d < width; ++d) {
-        dq[d] += ds * key_at(a.k, width, j, d);
+        dq[d] += ds * key_at(a.kv, j, d);
         a.dk[j * a.dk_stride + d] += ds * q[d];
         a.dv[j * a.dv_stride + d] += p * d_out[d];
       }

@@ -24,25 +24,29 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
              << " heads of " << c.head_dim << ", window " << c.window;
 }
 
-// Keys and values of S positions in the cache's layout; what no query may see is NaN.
+// Keys and values of S positions in blocks that lie apart and out of order; what no query may see
+// is NaN.
 template <class Real>
 struct Cache {
-  std::vector<Real> k, v;
+  std::vector<Real> memory;
+  std::vector<const std::byte*> blocks;
 
   Cache(const Doubles& keys, const Doubles& values, std::int64_t positions, int dim) {
-    const std::int64_t capacity =
-        (positions + kAttentionKeyBlock - 1) / kAttentionKeyBlock * kAttentionKeyBlock;
-    k.assign(static_cast<std::size_t>(capacity * dim), static_cast<Real>(std::nan("")));
-    v = k;
+    constexpr std::int64_t kBlock = kAttentionKeyBlock;
+    const std::int64_t count = (positions + kBlock - 1) / kBlock, size = 2 * kBlock * dim + 5;
+    memory.assign(static_cast<std::size_t>(count * size), static_cast<Real>(std::nan("")));
     for (std::int64_t j = 0; j < positions; ++j) {
+      Real* block = memory.data() + (count - 1 - j / kBlock) * size;
+      if (j % kBlock == 0) blocks.push_back(reinterpret_cast<const std::byte*>(block) - kOffset);
       for (int d = 0; d < dim; ++d) {
         const auto from = static_cast<std::size_t>(j * dim + d);
-        const std::int64_t lane = (j / kAttentionKeyBlock * dim + d) * kAttentionKeyBlock;
-        k[static_cast<std::size_t>(lane + j % kAttentionKeyBlock)] = static_cast<Real>(keys[from]);
-        v[from] = static_cast<Real>(values[from]);
+        block[d * kBlock + j % kBlock] = static_cast<Real>(keys[from]);
+        block[(kBlock + j % kBlock) * dim + d] = static_cast<Real>(values[from]);
       }
     }
   }
+  static constexpr std::int64_t kOffset = 64;
+  KvBlocks<Real> kv() const { return {blocks.data(), kOffset}; }
 };
 
 struct Inputs {
@@ -70,7 +74,7 @@ Forward reference_forward(const Case& c, const Inputs& in) {
   const Cache<double> cache(in.k, in.v, c.positions(), c.head_dim);
   Forward f{Doubles(in.q.size()), Doubles(static_cast<std::size_t>(c.n_tokens * c.n_heads))};
   AttentionForwardOf<double> a;
-  a.k = cache.k.data(), a.v = cache.v.data();
+  a.kv = cache.kv();
   a.q = in.q.data(), a.q_stride = c.n_heads * c.head_dim;
   a.out = f.out.data(), a.out_stride = a.q_stride;
   a.lse = f.lse.data(), a.lse_stride = c.n_heads;
@@ -87,7 +91,7 @@ Gradients reference_backward(const Case& c, const Inputs& in, const Forward& f) 
   const Cache<double> cache(in.k, in.v, c.positions(), c.head_dim);
   Gradients g{Doubles(in.q.size()), Doubles(in.k.size()), Doubles(in.v.size())};
   AttentionBackwardOf<double> a;
-  a.k = cache.k.data(), a.v = cache.v.data();
+  a.kv = cache.kv();
   const std::int64_t stride = c.n_heads * c.head_dim;
   a.q = in.q.data(), a.q_stride = stride;
   a.out = f.out.data(), a.out_stride = stride;
@@ -113,7 +117,7 @@ void run_forward(const AttentionKernel& kernel, const Case& c, const Cache<float
   std::vector<float> scratch =
       scratch_of(kernel.forward_scratch(end - begin, c.n_heads, c.head_dim));
   AttentionForward a;
-  a.k = cache.k.data(), a.v = cache.v.data();
+  a.kv = cache.kv();
   a.q = q.row(begin), a.q_stride = q.stride();
   a.out = out.row(begin), a.out_stride = out.stride();
   a.lse = lse.row(begin), a.lse_stride = lse.stride();
@@ -271,7 +275,7 @@ struct BackwardRun {
 
   AttentionBackward arguments() {
     AttentionBackward a;
-    a.k = cache.k.data(), a.v = cache.v.data();
+    a.kv = cache.kv();
     a.q = q.data(), a.q_stride = q.stride();
     a.out = out.data(), a.out_stride = out.stride();
     a.lse = lse.data(), a.lse_stride = lse.stride();
