@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "serve/call.h"
+#include "serve/tools/plain_tools.h"
 #include "serve/tools/tool_grammar.h"
 
 namespace conclave::serve {
@@ -12,14 +13,10 @@ using nlohmann::json;
 
 namespace {
 
-std::vector<text::RenderedPart> render(const text::ChatTemplate& chat,
-                                       const CompletionRequest& request, bool objects) {
+std::vector<text::RenderedPart> render_as(const text::ChatTemplate& chat,
+                                          const CompletionRequest& request, const json& messages,
+                                          bool objects) {
   text::ChatRequest to_render;
-  // OpenAI's newer word for `system`, which few templates know.
-  json messages = request.messages;
-  for (json& message : messages) {
-    if (message["role"] == "developer" && !chat.mentions("developer")) message["role"] = "system";
-  }
   to_render.messages = text::chat_value(messages_text(messages, objects), "messages");
   to_render.add_generation_prompt = request.add_generation_prompt;
   if (request.tools.offered()) to_render.tools = text::chat_value(request.tools.text, "tools");
@@ -29,15 +26,34 @@ std::vector<text::RenderedPart> render(const text::ChatTemplate& chat,
   return chat.render(to_render);
 }
 
-// Most templates print the object of a call's arguments, some join it as text.
+// A template that knows no tools is told of them in words.
+std::vector<text::RenderedPart> render_plain(const text::ChatTemplate& chat,
+                                             const CompletionRequest& request, json messages) {
+  messages = tell_calls(messages);
+  if (!request.tools.offered()) return render_as(chat, request, messages, false);
+  const std::string words = describe_tools(request.tools.text);
+  try {
+    return render_as(chat, request, with_words(messages, words, true), false);
+  } catch (const Error&) {
+    if (messages[0]["role"] == "system") throw;
+  }
+  return render_as(chat, request, with_words(messages, words, false), false);
+}
+
 std::vector<text::RenderedPart> render(const text::ChatTemplate& chat,
                                        const CompletionRequest& request) {
-  try {
-    return render(chat, request, true);
-  } catch (const Error&) {
-    if (!has_tool_calls(request.messages)) throw;
+  json messages = request.messages;
+  for (json& message : messages) {  // OpenAI's newer word for `system`, which few templates know
+    if (message["role"] == "developer" && !chat.mentions("developer")) message["role"] = "system";
   }
-  return render(chat, request, false);
+  if (needs_plain_tools(chat)) return render_plain(chat, request, std::move(messages));
+  // Most templates print the object of a call's arguments, some join it as text.
+  try {
+    return render_as(chat, request, messages, true);
+  } catch (const Error&) {
+    if (!has_tool_calls(messages)) throw;
+  }
+  return render_as(chat, request, messages, false);
 }
 
 bool ends_with_mark(const std::string& text, const std::string& mark) {

@@ -1,6 +1,10 @@
 #include "serve/tools/tool_format.h"
 
+#include "serve/tools/plain_tools.h"
+
 namespace conclave::serve {
+
+bool needs_plain_tools(const text::ChatTemplate& chat) { return !chat.mentions("tool"); }
 
 OutputForm output_form(const text::ChatTemplate& chat) {
   OutputForm form;
@@ -36,6 +40,8 @@ OutputForm output_form(const text::ChatTemplate& chat) {
     set(ToolForm::kTagged, "<tool_call>", "</tool_call>");
   } else if (chat.mentions("ipython") && chat.mentions("tools")) {
     set(ToolForm::kBare, "", "");
+  } else if (needs_plain_tools(chat)) {
+    set(ToolForm::kTagged, kPlainOpen, kPlainClose);
   }
   return form;
 }

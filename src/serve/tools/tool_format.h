@@ -33,6 +33,8 @@ struct OutputForm {
   bool plain() const { return tools == ToolForm::kNone && think_close.empty(); }
 };
 
+// Whether the template knows nothing of tools, so that they are told in words (plain_tools.h).
+bool needs_plain_tools(const text::ChatTemplate& chat);
 OutputForm output_form(const text::ChatTemplate& chat);
 // Special tokens that a reader of the form must see: ids.
 std::vector<std::int32_t> shown_tokens(const OutputForm& form, const text::Tokenizer& tokenizer);
