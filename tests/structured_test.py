@@ -229,8 +229,9 @@ class Structured(unittest.TestCase):
                 self.assertEqual(count(messages=USER, tools=tools, tool_choice="none"), count(messages=USER))
                 self.assertGreater(count(messages=talk), count(messages=talk[:1]) + 60)
                 choice = server.post("/v1/chat/completions", {
-                    "messages": USER, "max_tokens": 60, "seed": 1, "tools": tools, "tool_choice": "required",
+                    "messages": USER, "max_tokens": 120, "seed": 1, "tools": tools, "tool_choice": "required",
                     "parallel_tool_calls": False}).json["choices"][0]
+                self.assertEqual(choice["finish_reason"], "tool_calls", choice)
                 function = choice["message"]["tool_calls"][0]["function"]
                 self.assertIn((function["name"], json.loads(function["arguments"])["a"]), [("choose", 1), ("choose", 2)])
             finally:
