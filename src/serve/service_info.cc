@@ -123,7 +123,11 @@ void Service::one_model(const std::shared_ptr<Call>& call) {
 
 void Service::routing(const std::shared_ptr<Call>& call) {
   const std::string& query = call->exchange->request().query;
-  const bool pairs = query_value(query, "coactivation") == "true";
+  const std::string wanted = query_value(query, "coactivation").value_or("false");
+  if (wanted != "true" && wanted != "false") {
+    throw bad_request("'coactivation': expected true or false", "coactivation");
+  }
+  const bool pairs = wanted == "true";
   const auto seconds = query_number(query, "window", 1, kMostWindowSeconds);
   if (!seconds) {
     call->respond_json(moe::statistics_json(engine_.routing(), pairs));

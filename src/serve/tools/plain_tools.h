@@ -1,4 +1,5 @@
-// Tools for models whose chat template knows none: what may be called is described in words, and
+// Tools for models whose chat template knows none, or calls in a form that is not read here: what
+// may be called is described in words, and
 // calls of earlier turns and their results are told in the texts of messages, in the form that most
 // open models use (ToolForm::kTagged).
 #pragma once

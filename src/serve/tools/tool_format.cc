@@ -4,8 +4,6 @@
 
 namespace conclave::serve {
 
-bool needs_plain_tools(const text::ChatTemplate& chat) { return !chat.mentions("tool"); }
-
 OutputForm output_form(const text::ChatTemplate& chat) {
   OutputForm form;
   const auto set = [&](ToolForm tools, const char* open, const char* close) {
@@ -40,8 +38,9 @@ OutputForm output_form(const text::ChatTemplate& chat) {
     set(ToolForm::kTagged, "<tool_call>", "</tool_call>");
   } else if (chat.mentions("ipython") && chat.mentions("tools")) {
     set(ToolForm::kBare, "", "");
-  } else if (needs_plain_tools(chat)) {
+  } else {
     set(ToolForm::kTagged, kPlainOpen, kPlainClose);
+    form.told = true;
   }
   return form;
 }
