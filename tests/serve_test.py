@@ -252,6 +252,17 @@ class Serve(unittest.TestCase):
         chat = self.server.post("/tokenize", {"messages": [{"role": "user", "content": "abc"}]}).json
         self.assertEqual(chat["count"], len(chat["tokens"]))
 
+    def test_cached_tokens(self):
+        prompt, counts = "hgf edc " * 8, []
+        for text, n in ((prompt, 1), (prompt, 1), (prompt + "abc", 3), ("dcb " + prompt, 3)):
+            usage = self.server.complete(prompt=text, n=n).json["usage"]
+            counts.append((usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"]))
+        length = counts[0][1]
+        self.assertGreater(length, 32)
+        self.assertEqual([cached for cached, _ in counts[:2]], [0, length - 1])
+        self.assertIn(counts[2][0], range(32, length + 1))  # tokens may join where the text goes on
+        self.assertEqual(counts[3][0], 0)  # read once for all three
+
     def test_routing(self):
         answer = self.server.complete(routing=True).json
         layers, tokens = answer["routing_layers"], answer["choices"][0]["routing"]
@@ -568,9 +579,10 @@ class Serve(unittest.TestCase):
         while server.metric("conclave_sequences_running") == 0:
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
         try:
-            ready = server.request("GET", "/readyz")
+            end = time.time() + 10  # the signal takes as long as this machine likes
+            while (ready := server.request("GET", "/readyz")).status == 200 and time.time() < end:
+                time.sleep(0.01)
             self.assertEqual(ready.status, 503)
             self.assert_refused(server.request("POST", "/v1/completions", {"prompt": "a"}), 503,
                                 "server_is_shutting_down")

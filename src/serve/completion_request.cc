@@ -150,7 +150,7 @@ CompletionRequest parse_completion_request(const json& body, const std::string& 
   request.format = parse_answer_format(body, text);
   read_common(body, request);
   const Fields fields(body);
-  if (const json* const tools = fields.find("tools"); tools != nullptr && !tools->empty()) {
+  if (const json* const tools = fields.find("tools"); tools != nullptr && *tools != json::array()) {
     throw bad_request("'tools' are for chats", "tools", "unsupported_parameter");
   }
   request.prompts = parse_prompts(body, "prompt");

@@ -75,7 +75,7 @@ void refuse_unsupported(const json& body) {
   }
   if (fields.boolean("echo", false)) refuse("echo", "is not supported by this server");
   const json* const functions = fields.find("functions");
-  if (functions != nullptr && !functions->empty()) {
+  if (functions != nullptr && *functions != json::array()) {
     refuse("functions", "is what 'tools' has replaced");
   }
   const json* const call = fields.find("function_call");

@@ -149,16 +149,17 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
     check_field_names(body, RequestKind::kTokenize);
     const Fields fields(body);
     check_model(fields.string("model", ""));
+    const bool special = fields.boolean("add_special_tokens", true);
+    const bool generation = fields.boolean("add_generation_prompt", true);
     std::vector<std::int32_t> ids;
     if (fields.find("messages") != nullptr) {
       CompletionRequest chat;
       chat.messages = parse_messages(body);
-      chat.add_generation_prompt = fields.boolean("add_generation_prompt", true);
+      chat.add_generation_prompt = generation;
       ids = encode_chat(chat).ids;
     } else {
       const char* const key = fields.find("content") != nullptr ? "content" : "prompt";
       if (fields.find(key) == nullptr) throw bad_request("'prompt' is missing", "prompt");
-      const bool special = fields.boolean("add_special_tokens", true);
       ids = model_.loaded.tokenizer->encode(fields.string(key, ""), {.add_special = special});
     }
     const json answer = {
