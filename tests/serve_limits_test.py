@@ -272,7 +272,8 @@ class Limits(unittest.TestCase):
         time.sleep(2.2)
         short = json.loads(server.request("GET", "/v1/routing?window=1").text)
         self.assertEqual(short["layers"], [])
-        for query in ("window=0", "window=x", "window=4000", "window=", "window=nan", "window=5&coactivation=true"):
+        for query in ("window=0", "window=x", "window=4000", "window=", "window=nan", "window=5&coactivation=true",
+                      "coactivation=1"):
             self.assertEqual(server.request("GET", "/v1/routing?" + query).status, 400, query)
         self.assertIn("coactivation", json.loads(server.request("GET", "/v1/routing?coactivation=true").text)["layers"][0])
         self.assertEqual(server.stop(), 0)

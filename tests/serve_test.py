@@ -149,6 +149,19 @@ class Serve(unittest.TestCase):
         models = json.loads(self.server.request("GET", "/v1/models").text)
         self.assertEqual(models["data"][0]["id"], "tiny")
         self.assertEqual(models["data"][0]["max_model_len"], 512)
+        one = self.server.request("GET", "/v1/models/t%69ny")
+        self.assertEqual(json.loads(one.text), models["data"][0])
+        for name in ("other", "%", "tiny%2", "tiny/", "%74%69%6e%79%00"):
+            self.assert_refused(self.server.request("GET", "/v1/models/" + name), 404, "model_not_found")
+        self.assert_refused(self.server.request("GET", "/v1/models/"), 404, "unknown_url")
+
+    def test_head(self):
+        head, get = self.server.request("HEAD", "/v1/models"), self.server.request("GET", "/v1/models")
+        self.assertEqual((head.status, head.text), (200, ""))
+        self.assertEqual(head.getheader("Content-Length"), get.getheader("Content-Length"))
+        both = self.server.raw(b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                               b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        self.assertEqual((both.count(b"HTTP/1.1 200"), both.count(b"ok\n")), (2, 1))
 
     def test_completion_is_what_run_says(self):
         answer = self.server.complete(temperature=0).json
@@ -239,6 +252,17 @@ class Serve(unittest.TestCase):
         chat = self.server.post("/tokenize", {"messages": [{"role": "user", "content": "abc"}]}).json
         self.assertEqual(chat["count"], len(chat["tokens"]))
 
+    def test_cached_tokens(self):
+        prompt, counts = "hgf edc " * 8, []
+        for text, n in ((prompt, 1), (prompt, 1), (prompt + "abc", 3), ("dcb " + prompt, 3)):
+            usage = self.server.complete(prompt=text, n=n).json["usage"]
+            counts.append((usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"]))
+        length = counts[0][1]
+        self.assertGreater(length, 32)
+        self.assertEqual([cached for cached, _ in counts[:2]], [0, length - 1])
+        self.assertIn(counts[2][0], range(32, length + 1))  # tokens may join where the text goes on
+        self.assertEqual(counts[3][0], 0)  # read once for all three
+
     def test_routing(self):
         answer = self.server.complete(routing=True).json
         layers, tokens = answer["routing_layers"], answer["choices"][0]["routing"]
@@ -317,6 +341,91 @@ class Serve(unittest.TestCase):
         self.assert_refused(post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}],
                                                           "functions": [{}]}), 400, "unsupported_parameter")
 
+    def test_field_names(self):
+        post, user = self.server.post, [{"role": "user", "content": "a"}]
+
+        def chat(**fields):
+            return post("/v1/chat/completions", {"messages": user, "max_tokens": 1, **fields})
+
+        for answer in (chat(min_tokens=1), self.server.complete(min_tokens=None), self.server.complete(messages=user),
+                       post("/v1/embeddings", {"input": "a", "min_tokens": 1}), chat(prompt="a"),
+                       post("/tokenize", {"prompt": "a", "min_tokens": 1}), chat(stream_options={"usage": True}),
+                       post("/detokenize", {"tokens": [65], "min_tokens": 1})):
+            self.assert_refused(answer, 400, "unknown_parameter")
+            self.assertIn("Unrecognized request argument", answer.json["error"]["message"])
+        self.assertIn("max_tokens", chat(max_token=1).json["error"]["message"])
+        harmless = {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k",
+                    "safety_identifier": "s", "parallel_tool_calls": True, "modalities": ["text"], "verbosity": "medium",
+                    "prediction": {"type": "content", "content": "a"}, "audio": None, "function_call": "none",
+                    "functions": [], "reasoning_effort": "low", "stream_options": {"include_obfuscation": False}}
+        self.assertEqual(chat(**harmless).status, 200)
+        for name, value in (("audio", {"voice": "x"}), ("modalities", ["text", "audio"]), ("verbosity", "low"),
+                            ("function_call", {"name": "f"}), ("functions", [{}]), ("web_search_options", {})):
+            self.assert_refused(chat(**{name: value}), 400, "unsupported_parameter", name)
+        for name, value in (("echo", True), ("suffix", "a"), ("best_of", 2)):
+            self.assert_refused(self.server.complete(**{name: value}), 400, "unsupported_parameter", name)
+        self.assert_refused(chat(reasoning_effort="much"), 400, param="reasoning_effort")
+
+    def test_openapi(self):
+        text = self.server.request("GET", "/openapi.json").text
+        description = json.loads(text)
+        schemas = description["components"]["schemas"]
+        for name in re.findall(r'"#/components/schemas/([A-Za-z]+)"', text):
+            self.assertIn(name, schemas)
+        bodies = {}
+        for path, methods in description["paths"].items():
+            (method, operation), = methods.items()
+            other = self.server.request("DELETE", path.replace("{model}", "tiny"))
+            self.assert_refused(other, 405, "method_not_allowed")
+            self.assertEqual(other.getheader("Allow"), method.upper())
+            if method == "post":
+                bodies[path] = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
+        # What it lists is all that is taken: the server's own list has no further names.
+        source = (pathlib.Path(__file__).parent.parent / "src" / "serve" / "request_fields.cc").read_text()
+        listed = set(re.findall(r'"(\w+)"', source[source.index("names_of("):source.index("What would change")]))
+        self.assertEqual(set().union(*(schemas[s]["properties"] for s in bodies.values())), listed)
+        for path, schema in bodies.items():
+            for name in listed:
+                code = self.server.post(path, {name: None}).json["error"]["code"]  # no body is complete with it
+                self.assertEqual(code != "unknown_parameter", name in schemas[schema]["properties"], (path, name))
+
+    def test_messages(self):
+        def chat(*messages):
+            return self.server.post("/v1/chat/completions", {"messages": list(messages), "max_tokens": 1})
+
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        talk = [{"role": "developer", "content": "a"}, {"role": "user", "content": "b"},
+                {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "d"},
+                {"role": "assistant", "content": None, "refusal": "no"}, {"role": "user", "content": "e"}]
+        self.assertEqual(chat(*talk).status, 200)
+        for message, field in (({"role": "robot", "content": "a"}, "role"), ({"content": "a"}, "role"),
+                               ({"role": 1, "content": "a"}, "role"), ({"role": "user"}, "content"),
+                               ({"role": "user", "content": None}, "content"), ({"role": "user", "content": []}, "content"),
+                               ({"role": "assistant", "content": None, "tool_calls": []}, "content")):
+            self.assert_refused(chat({"role": "user", "content": "a"}, message), 400, param="messages[1]." + field)
+
+    def test_token_ids_and_empty_inputs(self):
+        post = self.server.post
+        for path, field in (("/v1/completions", "prompt"), ("/v1/embeddings", "input"), ("/detokenize", "tokens")):
+            for ids in ([10**6], [-1], [2**40]):
+                self.assert_refused(post(path, {field: ids}), 400, param=field)
+        for value in ("", [""], ["a", ""], [[]]):
+            self.assert_refused(post("/v1/embeddings", {"input": value}), 400, param="input")
+        for path, field in (("/v1/completions", "prompt"), ("/v1/embeddings", "input"),
+                            ("/v1/chat/completions", "messages")):
+            answer = post(path, {field: []})
+            self.assert_refused(answer, 400, param=field)
+            self.assertIn("an empty list", answer.json["error"]["message"])
+        self.assertEqual(self.server.complete(prompt="").status, 200)
+
+    def test_too_long_in_the_words_that_clients_know(self):
+        words = r"maximum context length is 512 tokens. However, you requested (\d+) tokens \((\d+) in the prompt, (\d+) in"
+        for wanted in (600, 2**31, 2**62, 2**63 - 1):
+            answer = self.server.complete(max_tokens=wanted)
+            self.assert_refused(answer, 400, "context_length_exceeded", "prompt")
+            both, prompt, rest = map(int, re.search(words, answer.json["error"]["message"]).groups())
+            self.assertEqual((both, rest), (prompt + wanted, wanted))
+
     def test_bodies_that_are_no_request(self):
         for body in ("", "{", "[]", "null", '{"prompt": "a"} x', "\xff", '{"prompt": NaN}',
                      "[" * 100000, '{"a":' * 5000, '{"prompt": "a", "prompt": "b"}'):
@@ -325,7 +434,10 @@ class Serve(unittest.TestCase):
 
     def test_paths_and_methods(self):
         self.assert_refused(self.server.request("GET", "/v1/nothing"), 404)
-        self.assert_refused(self.server.request("GET", "/v1/completions"), 405)
+        wrong = self.server.request("GET", "/v1/completions")
+        self.assert_refused(wrong, 405, "method_not_allowed")
+        self.assertEqual(wrong.getheader("Allow"), "POST")
+        self.assertIn("takes POST, not GET", wrong.text)
         self.assert_refused(self.server.request("OPTIONS", "/v1/completions"), 405)
         response = self.server.request("GET", "/livez", Origin="http://localhost:1")
         self.assertIsNone(response.getheader("Access-Control-Allow-Origin"))
@@ -467,11 +579,13 @@ class Serve(unittest.TestCase):
         while server.metric("conclave_sequences_running") == 0:
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
         try:
-            ready = server.request("GET", "/readyz")
+            end = time.time() + 10  # the signal takes as long as this machine likes
+            while (ready := server.request("GET", "/readyz")).status == 200 and time.time() < end:
+                time.sleep(0.01)
             self.assertEqual(ready.status, 503)
-            self.assert_refused(server.request("POST", "/v1/completions", {"prompt": "a"}), 503)
+            self.assert_refused(server.request("POST", "/v1/completions", {"prompt": "a"}), 503,
+                                "server_is_shutting_down")
             self.assertTrue(ready.getheader("Retry-After"))
         except OSError:
             self.assertIsNotNone(server.process.wait(10))  # it was that quick
@@ -490,7 +604,7 @@ class Serve(unittest.TestCase):
         server.process.send_signal(signal.SIGTERM)
         rest = (first + response.read()).decode()
         connection.close()
-        self.assertTrue("server_is_overloaded" in rest or "[DONE]" in rest)
+        self.assertTrue("server_is_shutting_down" in rest or "[DONE]" in rest)
         self.assertEqual(server.stop(), 0)
 
     # Settings

@@ -110,7 +110,9 @@ class Structured(unittest.TestCase):
                            (schema({"type": "array", "uniqueItems": True}), "uniqueItems"),
                            (schema({"properties": {"a": {"pattern": "(?=x)"}}}), "#/properties/a"),
                            (schema({"$ref": "#/nowhere"}), "nowhere"),
-                           ({"grammar": "root ::= root"}, "grammar"),
+                           (schema({"type": "integer", "minimum": 3, "maximum": 2}), "contradict"),
+                           (schema({"properties": {"a": {"$ref": "#"}}, "required": ["a"]}), "within itself"),
+                           ({"grammar": "root ::= root"}, "no text fits"),
                            ({"grammar": "root ::= " + "(" * 60000}, "not closed"),
                            ({"grammar": 'root ::= (("a"{1000}){1000}){1000}'}, "too large"),
                            ({"grammar": 'root ::= "a"', "response_format": {"type": "json_object"}}, "exclude"),
@@ -158,11 +160,82 @@ class Structured(unittest.TestCase):
         _, events = self.server.stream("/v1/chat/completions", body)
         chunks = [json.loads(e)["choices"][0] for e in events[:-1]]
         calls = [c for chunk in chunks for c in chunk["delta"].get("tool_calls", [])]
-        self.assertEqual([c.pop("index") for c in calls], [0])
-        self.assertEqual(calls[0]["function"], whole[0]["function"])
+        self.assertEqual({c["index"] for c in calls}, {0})
+        self.assertGreater(len(calls), 5)  # as they are written
+        arguments = "".join(c["function"]["arguments"] for c in calls)
+        self.assertEqual({"name": calls[0]["function"]["name"], "arguments": arguments}, whole[0]["function"])
+        self.assertTrue(calls[0]["id"] and calls[0]["type"] == "function")
+        self.assertTrue(all("id" not in c and "name" not in c["function"] for c in calls[1:]))
         self.assertEqual(chunks[-1]["finish_reason"], "tool_calls")
         self.assertEqual(chunks[0]["delta"]["role"], "assistant")
-        self.assert_point(json.loads(calls[0]["function"]["arguments"]))
+        self.assert_point(json.loads(arguments))
+
+    # What a family's template has of the marks around its calls. The grammar makes the calls; that the
+    # reader takes them apart again, whole and in a stream, shows that both mean the same form.
+    FAMILIES = {"hermes": "<tool_call>", "glm": "<tool_call><arg_key><arg_value>", "mistral": "[TOOL_CALLS]",
+                "mistral named": "[TOOL_CALLS][ARGS]", "phi": "<|tool_call|>", "llama": "Environment: ipython",
+                "deepseek": "<\uff5ctool\u2581calls\u2581begin\uff5c> ```json",
+                "deepseek v3.1": "<\uff5ctool\u2581calls\u2581begin\uff5c>", "kimi": "<|tool_calls_section_begin|>",
+                "gpt-oss": "<|channel|>commentary<|message|>"}
+
+    def test_forms_of_all_families(self):
+        file = pathlib.Path(self.temporary.name) / "family.jinja"
+        # GLM's form writes strings without quotes and cannot keep their length.
+        point = {**POINT, "properties": {**POINT["properties"], "text": {"enum": ["x", "yz"]}}}
+        tools = [{"type": "function", "function": {"name": "set_point", "parameters": point}}]
+        for family, marks in self.FAMILIES.items():
+            file.write_text("{# " + marks + " #}{% if tools %}tools{% endif %}" +
+                            "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+            server = serve_test.Server(self.model, "--chat-template", str(file))
+            try:
+                body = {"messages": USER, "max_tokens": 400, "seed": 2, "temperature": 1.2, "tools": tools,
+                        "tool_choice": "required", "parallel_tool_calls": False}
+                answer = server.post("/v1/chat/completions", body)
+                self.assertEqual(answer.status, 200, (family, answer.text))
+                choice = answer.json["choices"][0]
+                self.assertEqual(choice["finish_reason"], "tool_calls", (family, choice))
+                call, = choice["message"]["tool_calls"]
+                self.assertEqual(call["function"]["name"], "set_point", family)
+                self.assert_point(json.loads(call["function"]["arguments"]))
+                self.assertIsNone(choice["message"]["content"], family)
+                _, events = server.stream("/v1/chat/completions", body)
+                parts = [c["function"] for e in events[:-1]
+                         for c in json.loads(e)["choices"][0]["delta"].get("tool_calls", [])]
+                self.assertEqual("".join(p.get("name", "") for p in parts), "set_point", family)
+                self.assertEqual("".join(p["arguments"] for p in parts), call["function"]["arguments"], family)
+            finally:
+                self.assertEqual(server.stop(), 0)
+
+    def test_a_template_without_tools(self):
+        file = pathlib.Path(self.temporary.name) / "plain.jinja"
+        loop = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        stern = ("{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + loop)
+        call = {"id": "c", "type": "function", "function": {"name": "set_point", "arguments": '{"z": 1}'}}
+        talk = USER + [{"role": "assistant", "content": None, "tool_calls": [call]},
+                       {"role": "tool", "tool_call_id": "c", "content": "ok"}]
+        choose = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"],
+                  "additionalProperties": False}
+        tools = [{"type": "function", "function": {"name": "choose", "parameters": choose}}]
+        for template in (loop, stern):
+            file.write_text(template)
+            server = serve_test.Server(self.model, "--chat-template", str(file))
+            try:
+                def count(**fields):
+                    answer = server.post("/v1/chat/completions", {"max_tokens": 1, **fields})
+                    self.assertEqual(answer.status, 200, answer.text)
+                    return answer.json["usage"]["prompt_tokens"]
+
+                self.assertGreater(count(messages=USER, tools=tools), count(messages=USER) + 200)
+                self.assertEqual(count(messages=USER, tools=tools, tool_choice="none"), count(messages=USER))
+                self.assertGreater(count(messages=talk), count(messages=talk[:1]) + 60)
+                choice = server.post("/v1/chat/completions", {
+                    "messages": USER, "max_tokens": 120, "seed": 1, "tools": tools, "tool_choice": "required",
+                    "parallel_tool_calls": False}).json["choices"][0]
+                self.assertEqual(choice["finish_reason"], "tool_calls", choice)
+                function = choice["message"]["tool_calls"][0]["function"]
+                self.assertIn((function["name"], json.loads(function["arguments"])["a"]), [("choose", 1), ("choose", 2)])
+            finally:
+                self.assertEqual(server.stop(), 0)
 
     def test_tools_reach_the_template_in_their_order(self):
         counts = [self.chat(max_tokens=1, **more).json["usage"]["prompt_tokens"]

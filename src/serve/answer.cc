@@ -40,6 +40,8 @@ Answer::Answer(const CompletionRequest& request, AnswerIdentity identity,
       layers_(std::move(layers)),
       choices_(choices),
       open_(choices),
+      copies_(static_cast<std::size_t>(request.n)),
+      reused_(choices / copies_, -1),
       prompt_tokens_(prompt_tokens) {}
 
 json Answer::frame(const char* object) const {
@@ -50,9 +52,12 @@ json Answer::frame(const char* object) const {
 }
 
 json Answer::usage() const {
+  std::int64_t cached = 0;
+  for (const std::int64_t tokens : reused_) cached += std::max<std::int64_t>(0, tokens);
   return {{"prompt_tokens", prompt_tokens_},
           {"completion_tokens", generated_},
-          {"total_tokens", prompt_tokens_ + generated_}};
+          {"total_tokens", prompt_tokens_ + generated_},
+          {"prompt_tokens_details", {{"cached_tokens", cached}}}};
 }
 
 json Answer::layers_json() const {
@@ -109,6 +114,9 @@ std::string Answer::add(std::size_t index, Event event) {
   const bool last = event.end != EndReason::kNone;
   if (last) {
     choice.end = event.end;
+    // Answers to one prompt share its reading: what all of them had was there before.
+    std::int64_t& reused = reused_[index / copies_];
+    reused = reused < 0 ? event.reused_tokens : std::min(reused, event.reused_tokens);
     --open_;
   }
   const std::vector<json> deltas = take_deltas(index, event.text, last);

@@ -75,6 +75,8 @@ class Answer {
   std::vector<RoutedLayer> layers_;
   std::vector<Choice> choices_;
   std::size_t open_;
+  std::size_t copies_;                // answers to each prompt, one after the other
+  std::vector<std::int64_t> reused_;  // of each prompt's tokens, by all of its answers; -1: unknown
   std::int64_t prompt_tokens_, generated_ = 0;
 };
 

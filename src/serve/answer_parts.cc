@@ -13,7 +13,9 @@ using nlohmann::json;
 void Answer::read_output(const ReaderOptions& options) {
   if (!chat_ || options.form.plain()) return;
   short_ids_ = options.form.short_ids;
-  for (Choice& choice : choices_) choice.reader = make_output_reader(options);
+  ReaderOptions all = options;
+  all.stream = stream_;
+  for (Choice& choice : choices_) choice.reader = make_output_reader(all);
 }
 
 std::string Answer::finish_reason(const Choice& choice) const {
@@ -56,6 +58,10 @@ std::vector<json> Answer::take_deltas(std::size_t index, const std::string& text
       say("content", piece.text, choice.text);
     } else if (piece.kind == OutputPiece::Kind::kReasoning) {
       say("reasoning_content", piece.text, choice.reasoning);
+    } else if (piece.kind == OutputPiece::Kind::kArguments) {
+      const json call = {{"index", choice.calls.size() - 1},
+                         {"function", {{"arguments", std::move(piece.text)}}}};
+      deltas.push_back({{"tool_calls", json::array({call})}});
     } else {
       const std::size_t number = choice.calls.size();
       choice.calls.push_back(with_id(std::move(piece.call), index, number));
@@ -68,7 +74,10 @@ std::vector<json> Answer::take_deltas(std::size_t index, const std::string& text
 }
 
 json Answer::message(const Choice& choice) const {
-  json message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+  json message = {{"role", "assistant"},
+                  {"content", choice.text},
+                  {"refusal", nullptr},
+                  {"annotations", json::array()}};
   if (!choice.reasoning.empty()) message["reasoning_content"] = choice.reasoning;
   if (choice.calls.empty()) return message;
   if (choice.text.empty()) message["content"] = nullptr;

@@ -19,6 +19,13 @@ ApiError overloaded(std::string message, int retry_after) {
           .retry_after = retry_after};
 }
 
+// Another code than overload: a client that knows of another server had better go there.
+ApiError shutting_down() {
+  ApiError error = overloaded("the server is shutting down", 5);
+  error.code = "server_is_shutting_down";
+  return error;
+}
+
 ApiError server_error(std::string message) {
   return {.status = 500,
           .type = "server_error",
@@ -42,6 +49,7 @@ HttpResponse error_response(const ApiError& error) {
   if (error.retry_after > 0) {
     response.headers.emplace_back("Retry-After", std::to_string(error.retry_after));
   }
+  if (!error.allow.empty()) response.headers.emplace_back("Allow", error.allow);
   return response;
 }
 

@@ -13,12 +13,14 @@ struct ApiError {
   std::string type = "invalid_request_error";
   std::string code;  // empty: null
   std::string message;
-  std::string param;    // the field, empty: null
-  int retry_after = 0;  // seconds; 0: not said
+  std::string param;       // the field, empty: null
+  int retry_after = 0;     // seconds; 0: not said
+  std::string allow = {};  // methods, for the header of that name; empty: not said
 };
 
 ApiError bad_request(std::string message, std::string param = "", std::string code = "");
 ApiError overloaded(std::string message, int retry_after);
+ApiError shutting_down();
 ApiError server_error(std::string message);
 
 // {"error": {...}}

@@ -1,33 +1,18 @@
 #include "serve/completion_request.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
 #include "serve/api_error.h"
 #include "serve/fields.h"
+#include "serve/request_fields.h"
 
 namespace conclave::serve {
 
 using nlohmann::json;
 
 namespace {
-
-// What would change the answer, and is not there yet: saying so beats ignoring it.
-void refuse_unsupported(const json& body) {
-  const Fields fields(body);
-  const auto unsupported = [](const char* name) {
-    throw bad_request(fmt::format("'{}' is not supported by this server", name), name,
-                      "unsupported_parameter");
-  };
-  if (const json* const value = fields.find("functions"); value != nullptr && !value->empty()) {
-    throw bad_request("'functions' is what 'tools' has replaced", "functions",
-                      "unsupported_parameter");
-  }
-  for (const char* name : {"suffix", "audio", "prediction", "web_search_options"}) {
-    if (fields.find(name) != nullptr) unsupported(name);
-  }
-  if (fields.boolean("echo", false)) unsupported("echo");
-}
 
 void read_logit_bias(const Fields& fields, infer::SamplingOptions& sampling) {
   const json* const bias = fields.find("logit_bias");
@@ -65,7 +50,6 @@ void read_sampling(const Fields& fields, CompletionRequest& request) {
 }
 
 void read_common(const json& body, CompletionRequest& request) {
-  refuse_unsupported(body);
   const Fields fields(body);
   request.model = fields.string("model", "");
   request.n = static_cast<int>(fields.integer("n", 1, kMostChoices, 1));
@@ -88,23 +72,24 @@ void read_common(const json& body, CompletionRequest& request) {
   const json* const options = fields.find("stream_options");
   if (options == nullptr) return;
   if (!options->is_object()) fields.wrong("stream_options", *options, "an object");
-  request.include_usage = Fields(*options, "stream_options.").boolean("include_usage", false);
+  const Fields inner(*options, "stream_options.");
+  inner.only({"include_usage", "include_obfuscation"});  // the second pads events: none is needed
+  request.include_usage = inner.boolean("include_usage", false);
 }
 
-// A content of parts is their texts, one after the other: templates of text models want a string.
-json plain_content(const json& content, const std::string& name) {
-  if (content.is_null() || content.is_string()) return content.is_null() ? json("") : content;
-  if (!content.is_array()) throw bad_request("'" + name + "': expected a string or parts", name);
-  std::string text;
-  for (const json& part : content) {
-    const Fields fields(part, name + "[].");
-    if (!part.is_object() || fields.string("type", "") != "text" ||
-        fields.find("text") == nullptr) {
-      throw bad_request("'" + name + "': this server takes parts of type 'text' only", name);
-    }
-    text += fields.string("text", "");
+// Templates of models that reason read it under its own name, or know only whether to reason.
+void read_reasoning_effort(const Fields& fields, json& variables) {
+  const std::string effort = fields.string("reasoning_effort", "");
+  if (fields.find("reasoning_effort") == nullptr) return;
+  const auto known = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+  if (std::find(known.begin(), known.end(), effort) == known.end()) {
+    fields.wrong("reasoning_effort", json(effort),
+                 "none, minimal, low, medium, high, xhigh or max");
   }
-  return text;
+  if (!variables.contains("reasoning_effort")) variables["reasoning_effort"] = effort;
+  if (effort == "none" && !variables.contains("enable_thinking")) {
+    variables["enable_thinking"] = false;
+  }
 }
 
 }  // namespace
@@ -133,27 +118,8 @@ std::vector<Prompt> parse_prompts(const json& body, const char* key) {
   return prompts;
 }
 
-json parse_messages(const json& body) {
-  const Fields fields(body);
-  const json* const list = fields.find("messages");
-  if (list == nullptr) throw bad_request("'messages' is missing", "messages");
-  if (!list->is_array() || list->empty()) fields.wrong("messages", *list, "a list of messages");
-  json messages = json::array();
-  for (std::size_t i = 0; i < list->size(); ++i) {
-    const json& message = (*list)[i];
-    const std::string name = fmt::format("messages[{}]", i);
-    if (!message.is_object()) throw bad_request("'" + name + "': expected an object", name);
-    if (Fields(message, name + ".").string("role", "").empty()) {
-      throw bad_request("'" + name + ".role' is missing", name + ".role");
-    }
-    json copy = message;
-    copy["content"] = plain_content(message.value("content", json()), name + ".content");
-    messages.push_back(std::move(copy));
-  }
-  return messages;
-}
-
 CompletionRequest parse_chat_request(const json& body, const std::string& text) {
+  check_field_names(body, RequestKind::kChat);
   CompletionRequest request;
   request.format = parse_answer_format(body, text);
   request.tools = parse_tools(body, text);
@@ -161,9 +127,8 @@ CompletionRequest parse_chat_request(const json& body, const std::string& text) 
   read_common(body, request);
   const Fields fields(body);
   request.messages = parse_messages(body);
-  constexpr std::int64_t kMost = std::int64_t{1} << 31;
-  request.max_tokens = fields.integer("max_tokens", 0, kMost, -1);
-  request.max_tokens = fields.integer("max_completion_tokens", 0, kMost, request.max_tokens);
+  request.max_tokens = fields.integer("max_tokens", 0, kNoMost, -1);
+  request.max_tokens = fields.integer("max_completion_tokens", 0, kNoMost, request.max_tokens);
   const bool wanted = fields.boolean("logprobs", false);
   const auto top = static_cast<int>(fields.integer("top_logprobs", 0, kMostLogprobs, 0));
   if (top > 0 && !wanted) {
@@ -175,19 +140,21 @@ CompletionRequest parse_chat_request(const json& body, const std::string& text) 
     if (!variables->is_object()) fields.wrong("chat_template_kwargs", *variables, "an object");
     request.template_variables = *variables;
   }
+  read_reasoning_effort(fields, request.template_variables);
   return request;
 }
 
 CompletionRequest parse_completion_request(const json& body, const std::string& text) {
+  check_field_names(body, RequestKind::kCompletion);
   CompletionRequest request;
   request.format = parse_answer_format(body, text);
   read_common(body, request);
   const Fields fields(body);
-  if (const json* const tools = fields.find("tools"); tools != nullptr && !tools->empty()) {
+  if (const json* const tools = fields.find("tools"); tools != nullptr && *tools != json::array()) {
     throw bad_request("'tools' are for chats", "tools", "unsupported_parameter");
   }
   request.prompts = parse_prompts(body, "prompt");
-  request.max_tokens = fields.integer("max_tokens", 0, std::int64_t{1} << 31, 16);
+  request.max_tokens = fields.integer("max_tokens", 0, kNoMost, 16);
   request.logprobs = static_cast<int>(fields.integer("logprobs", 0, kMostLogprobs, -1));
   return request;
 }

@@ -48,7 +48,8 @@ CompletionRequest parse_chat_request(const nlohmann::json& body, const std::stri
 CompletionRequest parse_completion_request(const nlohmann::json& body, const std::string& text);
 // Texts or token ids of a body, one or a list of them. Throws ApiError.
 std::vector<Prompt> parse_prompts(const nlohmann::json& body, const char* key);
-// "messages" of a body, each with a role, contents as strings. Throws ApiError.
+// "messages" of a body, each with a known role and a content, which is one string here (a call of
+// tools may do without). Throws ApiError.
 nlohmann::json parse_messages(const nlohmann::json& body);
 
 }  // namespace conclave::serve

@@ -85,7 +85,8 @@ struct Event {
   TokenRouting routing;  // of the pass that this token came from
   EndReason end = EndReason::kNone;
   std::string error;
-  std::vector<float> embedding;  // of length one; with the end of a sequence that is pooled
+  std::int64_t reused_tokens = 0;  // of the prompt, at its first reading; with the end
+  std::vector<float> embedding;    // of length one; with the end of a sequence that is pooled
 };
 // Called on the engine's thread; must be quick and must not throw.
 using EventCallback = std::function<void(Event&&)>;

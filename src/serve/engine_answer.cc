@@ -51,6 +51,7 @@ void Engine::finish(Sequence& s, EndReason reason, const std::string& error) {
   Event event;
   event.end = reason;
   event.error = error;
+  event.reused_tokens = s.reused;
   event.embedding = std::move(s.embedding);
   if (reason == EndReason::kStop || reason == EndReason::kLength) {
     event.text = s.filter.push(s.decoder.flush());

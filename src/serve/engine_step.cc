@@ -104,6 +104,7 @@ bool Engine::reuse(Sequence& s) {
   if (pool_->used_pages() >= most_pages_) best.tokens -= best.tokens % ops::kKeyBlock;
   s.shared_pages = s.cache->share_prefix(*best.cache, best.tokens);
   s.computed = best.tokens;
+  if (s.furthest == 0) s.reused = best.tokens;
   const std::lock_guard lock(mutex_);
   status_.reused_tokens += best.tokens;
   return true;

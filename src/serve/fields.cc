@@ -1,10 +1,10 @@
 #include "serve/fields.h"
 
-#include <limits>
+#include <algorithm>
 
 #include "base/error.h"
 #include "io/json.h"
-#include "serve/api_error.h"
+#include "io/nearest_name.h"
 
 namespace conclave::serve {
 
@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kShown = 60;  // bytes of what was found, in a message
 
 std::string shown(const json& value) {
-  if (value.is_array()) return "a list";
+  if (value.is_array()) return value.empty() ? "an empty list" : "a list";
   if (value.is_object()) return "an object";
   std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
   if (text.size() > kShown) text = text.substr(0, kShown) + "...";
@@ -44,6 +44,21 @@ const json* Fields::find(const char* key) const {
   return place == object_.end() || place->is_null() ? nullptr : &*place;
 }
 
+ApiError unknown_field(const std::string& name, const std::vector<std::string>& names) {
+  const std::string shown = name.substr(0, 64);
+  return bad_request(fmt::format("Unrecognized request argument supplied: {}{}", shown,
+                                 io::did_you_mean(shown, names)),
+                     shown, "unknown_parameter");
+}
+
+void Fields::only(const std::vector<std::string>& names) const {
+  for (const auto& [key, value] : object_.items()) {
+    if (std::find(names.begin(), names.end(), key) == names.end()) {
+      throw unknown_field(path_ + key, names);
+    }
+  }
+}
+
 void Fields::wrong(const char* key, const json& found, const std::string& expected) const {
   refuse(name(key), found, expected);
 }
@@ -52,11 +67,12 @@ std::int64_t Fields::integer(const char* key, std::int64_t min, std::int64_t max
                              std::int64_t if_absent) const {
   const json* const value = find(key);
   if (value == nullptr) return if_absent;
-  const std::string expected = fmt::format("an integer from {} to {}", min, max);
+  const std::string expected = max != kNoMost ? fmt::format("an integer from {} to {}", min, max)
+                               : min >= 0 ? fmt::format("an integer of 64 bits, at least {}", min)
+                                          : "an integer of 64 bits";
   if (!value->is_number_integer()) wrong(key, *value, expected);
   const bool too_large = value->is_number_unsigned() &&
-                         value->get<std::uint64_t>() >
-                             static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+                         value->get<std::uint64_t>() > static_cast<std::uint64_t>(kNoMost);
   if (too_large) wrong(key, *value, expected);
   const auto number = value->get<std::int64_t>();
   if (number < min || number > max) wrong(key, *value, expected);

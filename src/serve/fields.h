@@ -3,14 +3,23 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "serve/api_error.h"
+
 namespace conclave::serve {
+
+// Code unknown_parameter, with the nearest of `names` as a hint.
+ApiError unknown_field(const std::string& name, const std::vector<std::string>& names);
 
 // Throws ApiError for what is not JSON, no object, or nested deeper than 64.
 nlohmann::json parse_request(const std::string& body);
+
+// Of an integer: as large as it may get.
+inline constexpr std::int64_t kNoMost = std::numeric_limits<std::int64_t>::max();
 
 class Fields {
  public:
@@ -28,6 +37,9 @@ class Fields {
   std::vector<std::string> strings(const char* key, std::size_t most) const;
   // A list of token ids.
   std::vector<std::int32_t> ids(const char* key) const;
+
+  // Throws for a member that is none of these.
+  void only(const std::vector<std::string>& names) const;
 
   [[noreturn]] void wrong(const char* key, const nlohmann::json& found,
                           const std::string& expected) const;

@@ -68,6 +68,8 @@ std::vector<Setting> settings_of(ServerOptions& o) {
       {"port", &o.port, 0, 65535, "port to listen at; 0: a free one"},
       {"unix-socket", &o.unix_socket, 0, 0, "path of a Unix socket to listen at as well"},
       {"model-name", &o.model_name, 0, 0, "name in the API (default: the model's file name)"},
+      {"chat-template", &o.chat_template, 0, 0,
+       "file with a chat template in place of the model's"},
       {"api-key", &o.api_keys, 0, 0, "key that requests must bring, repeated"},
       {"allow-host", &o.allowed_hosts, 0, 0, "further Host header to answer, repeated"},
       {"default-max-tokens", &o.default_max_tokens, 1, kMany,

@@ -17,6 +17,7 @@ struct ServerOptions {
   std::string host = "127.0.0.1";  // "none": no port
   std::int64_t port = 8080;        // 0: a free one
   std::string unix_socket;         // path of a Unix socket to listen at as well; empty: none
+  std::string chat_template;       // a file in place of the model's; empty: the model's
   std::string model_name;          // in the API; empty: the last part of the model's path
   std::vector<std::string> api_keys;
   std::vector<std::string> allowed_hosts;  // of the Host header, beside those of loopback

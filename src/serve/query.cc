@@ -7,6 +7,22 @@
 
 namespace conclave::serve {
 
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned byte = 0;
+    const char* const begin = text.data() + i + 1;
+    if (text[i] == '%' && text.size() - i > 2 &&
+        std::from_chars(begin, begin + 2, byte, 16).ptr == begin + 2) {
+      out += static_cast<char>(byte);
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
 std::optional<std::string> query_value(const std::string& query, const std::string& name) {
   std::size_t begin = 0;
   while (begin < query.size()) {

@@ -55,6 +55,7 @@ struct Engine::Sequence {
   std::int64_t computed = 0;      // tokens whose keys and values are in the cache
   std::int64_t shared_pages = 0;  // that were another's first
   std::int64_t furthest = 0;      // the most that was ever computed
+  std::int64_t reused = 0;        // of the prompt, when it was read first
   std::int64_t rows = 0;          // in this step
   const text::Tokenizer& tokenizer;
   text::StreamDecoder decoder;

@@ -10,6 +10,7 @@
 #include "models/chat_template_file.h"
 #include "serve/http/http_server.h"
 #include "serve/service.h"
+#include "sys/files.h"
 
 namespace conclave::serve {
 namespace {
@@ -22,7 +23,24 @@ std::string served_name(const std::string& path, const ServerOptions& options) {
   return models::is_gguf(path) ? std::filesystem::path(name).stem().string() : name;
 }
 
-std::optional<text::ChatTemplate> chat_template(const std::string& path) {
+// A template of its own file knows the model's first and last token all the same.
+text::ChatTemplate given_template(const std::string& file, const models::LoadedModel* model) {
+  text::ChatTemplate::Texts special;
+  if (model != nullptr && model->tokenizer) {
+    const nn::TransformerConfig& config = model->transformer->config();
+    for (const auto& [name, id] :
+         {std::pair{"bos_token", config.bos_id}, std::pair{"eos_token", config.eos_id}}) {
+      if (id >= 0) special.emplace_back(name, model->tokenizer->token_bytes(id));
+    }
+  }
+  return text::ChatTemplate::from_text(sys::read_file(file, 1 << 20), file, special);
+}
+
+// `model` may be null: then only whether the template can be read counts.
+std::optional<text::ChatTemplate> chat_template(const std::string& path,
+                                                const ServerOptions& options,
+                                                const models::LoadedModel* model) {
+  if (!options.chat_template.empty()) return given_template(options.chat_template, model);
   try {
     return models::load_chat_template(path);
   } catch (const Error& error) {
@@ -94,9 +112,10 @@ void serve(ops::Context& context, const std::string& model, DType compute,
   validate(options);
   std::signal(SIGPIPE, SIG_IGN);  // a log that nobody reads any more ends no request
   ServedModel served{.loaded = models::load_model(context, model, compute),
-                     .chat = chat_template(model),
+                     .chat = {},
                      .name = served_name(model, options),
                      .pooling = pooling_of(model)};
+  served.chat = chat_template(model, options, &served.loaded);
   Engine engine(context, served.loaded, options.engine);
   Service service(options, served, engine);
   const IgnoreSignalsAtEnd at_end;
@@ -125,7 +144,7 @@ void check(const std::string& model, const ServerOptions& options) {
   if (!models::load_tokenizer(model)) {
     fail(ErrorKind::kNotFound, "{}: the model has no tokenizer, so it cannot be served", model);
   }
-  chat_template(model);
+  chat_template(model, options, nullptr);
   pooling_of(model);
 }
 

@@ -62,8 +62,10 @@ const Service::Route Service::kRoutes[] = {
     {"GET", "/ui/main.js", true, false, &Service::page},
     {"GET", "/v1/status", false, false, &Service::status},
     {"GET", "/version", false, false, &Service::version},
+    {"GET", "/openapi.json", false, false, &Service::openapi},
     {"GET", "/metrics", false, false, &Service::metrics},
     {"GET", "/v1/models", false, false, &Service::models},
+    {"GET", "/v1/models/", false, false, &Service::one_model},
     {"GET", "/v1/routing", false, false, &Service::routing},
     {"POST", "/tokenize", false, false, &Service::tokenize},
     {"POST", "/detokenize", false, false, &Service::detokenize},
@@ -96,11 +98,15 @@ void Service::drain() {
   engine_.stop_accepting();
 }
 
-const Service::Route* Service::find_route(const HttpRequest& request, bool& path_exists) const {
+bool Service::Route::leads(const std::string& target) const {
+  const std::string_view name = path;
+  if (name.size() == 1 || !name.ends_with('/')) return target == name;
+  return target.size() > name.size() && target.starts_with(name);
+}
+
+const Service::Route* Service::find_route(const HttpRequest& request) {
   for (const Route& route : kRoutes) {
-    if (request.path != route.path) continue;
-    path_exists = true;
-    if (request.method == route.method) return &route;
+    if (route.leads(request.path) && request.method == route.method) return &route;
   }
   return nullptr;
 }
@@ -132,7 +138,7 @@ ApiError Service::refusal(Admission admission) const {
   const int seconds = engine_.retry_after();
   switch (admission) {
     case Admission::kStopping:
-      return overloaded("the server is shutting down", 5);
+      return shutting_down();
     case Admission::kTokensFull:
       return overloaded("too many prompt tokens are waiting already", seconds);
     case Admission::kClientShare:
@@ -162,6 +168,23 @@ std::optional<ApiError> Service::check_load(const std::string& client) const {
   return refusal(admission);
 }
 
+// Every path has one method.
+ApiError Service::no_route(const HttpRequest& request) {
+  const std::string path = request.path.substr(0, 100), method = request.method.substr(0, 16);
+  for (const Route& route : kRoutes) {
+    if (!route.leads(request.path)) continue;
+    return {.status = 405,
+            .code = "method_not_allowed",
+            .message = fmt::format("{} takes {}, not {}", path, route.method, method),
+            .param = {},
+            .allow = route.method};
+  }
+  return {.status = 404,
+          .code = "unknown_url",
+          .message = fmt::format("no such URL: {} {}", method, path),
+          .param = {}};
+}
+
 std::optional<ApiError> Service::check(const HttpRequest& request) {
   if (!request.host || !host_allowed(*request.host)) {
     return ApiError{
@@ -177,8 +200,7 @@ std::optional<ApiError> Service::check(const HttpRequest& request) {
                     .message = "the Origin header names a page of another site",
                     .param = {}};
   }
-  bool path_exists = false;
-  const Route* const route = find_route(request, path_exists);
+  const Route* const route = find_route(request);
   const std::optional<std::string> client = client_of(request);
   if ((route == nullptr || !route->open) && !client) {
     return ApiError{.status = 401,
@@ -186,13 +208,7 @@ std::optional<ApiError> Service::check(const HttpRequest& request) {
                     .message = "the API key is missing or wrong (Authorization: Bearer KEY)",
                     .param = {}};
   }
-  if (route == nullptr) {
-    return ApiError{.status = path_exists ? 405 : 404,
-                    .code = path_exists ? "method_not_allowed" : "unknown_url",
-                    .message = fmt::format("no such URL: {} {}", request.method.substr(0, 16),
-                                           request.path.substr(0, 100)),
-                    .param = {}};
-  }
+  if (route == nullptr) return no_route(request);
   if (!route->compute) return std::nullopt;
   if (auto error = check_client(*client)) return error;
   if (auto error = check_load(*client)) return error;
@@ -231,11 +247,10 @@ std::string Service::id_of(const HttpRequest& request) {
 void Service::handle(std::shared_ptr<Exchange> exchange) {
   const auto call = std::make_shared<Call>(*this, std::move(exchange));
   const HttpRequest& request = call->exchange->request();
-  call->path = request.path;
   call->method = request.method;
   call->id = id_of(request);
-  bool path_exists = false;
-  const Route* const route = find_route(request, path_exists);
+  const Route* const route = find_route(request);
+  call->path = route->path;
   call->client = client_of(request).value_or(request.address);
   if (route->compute) {
     // Again: others of its client may have begun while its body was read.

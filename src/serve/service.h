@@ -46,14 +46,16 @@ class Service final : public HttpHandler {
   struct Vectors;  // embeddings that arrive
   struct Route {
     const char* method;
-    const char* path;
-    bool open;     // needs no key
-    bool compute;  // refused while the queue is full or the server drains
+    const char* path;  // with a / at its end: of what is below it
+    bool open;         // needs no key
+    bool compute;      // refused while the queue is full or the server drains
     void (Service::*handle)(const std::shared_ptr<Call>&);
+    bool leads(const std::string& target) const;
   };
   static const Route kRoutes[];
 
-  const Route* find_route(const HttpRequest& request, bool& path_exists) const;
+  static const Route* find_route(const HttpRequest& request);
+  static ApiError no_route(const HttpRequest& request);
   std::optional<ApiError> check(const HttpRequest& request);
   std::string id_of(const HttpRequest& request);
   bool host_allowed(const std::string& host) const;
@@ -69,8 +71,11 @@ class Service final : public HttpHandler {
   void live(const std::shared_ptr<Call>& call);
   void ready(const std::shared_ptr<Call>& call);
   void version(const std::shared_ptr<Call>& call);
+  void openapi(const std::shared_ptr<Call>& call);
   void metrics(const std::shared_ptr<Call>& call);
+  nlohmann::json model_json() const;
   void models(const std::shared_ptr<Call>& call);
+  void one_model(const std::shared_ptr<Call>& call);
   void routing(const std::shared_ptr<Call>& call);
   void tokenize(const std::shared_ptr<Call>& call);
   void detokenize(const std::shared_ptr<Call>& call);
@@ -83,7 +88,9 @@ class Service final : public HttpHandler {
   void start_embedding(const std::shared_ptr<Call>& call, const std::string& body);
   void check_model(const std::string& name) const;
   void start(const std::shared_ptr<Call>& call, const CompletionRequest& request);
-  std::vector<std::int32_t> encode_prompt(const Prompt& prompt) const;
+  // Throws ApiError for ids that are no tokens; `field` is where they came from.
+  void check_ids(const std::vector<std::int32_t>& ids, const char* field) const;
+  std::vector<std::int32_t> encode_prompt(const Prompt& prompt, const char* field) const;
   // A conversation on its way to the model, and how its answer is to be read.
   struct ChatPrompt {
     std::vector<std::int32_t> ids, shown;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "serve/call.h"
+#include "serve/tools/plain_tools.h"
 #include "serve/tools/tool_grammar.h"
 
 namespace conclave::serve {
@@ -12,27 +13,48 @@ using nlohmann::json;
 
 namespace {
 
-std::vector<text::RenderedPart> render(const text::ChatTemplate& chat,
-                                       const CompletionRequest& request, bool objects) {
+std::vector<text::RenderedPart> render_as(const text::ChatTemplate& chat,
+                                          const CompletionRequest& request, const json& messages,
+                                          bool objects, bool tools) {
   text::ChatRequest to_render;
-  to_render.messages = text::chat_value(messages_text(request.messages, objects), "messages");
+  to_render.messages = text::chat_value(messages_text(messages, objects), "messages");
   to_render.add_generation_prompt = request.add_generation_prompt;
-  if (request.tools.offered()) to_render.tools = text::chat_value(request.tools.text, "tools");
+  if (tools) to_render.tools = text::chat_value(request.tools.text, "tools");
   for (const auto& [name, value] : request.template_variables.items()) {
     to_render.variables.emplace_back(name, text::chat_value(value.dump(), name));
   }
   return chat.render(to_render);
 }
 
-// Most templates print the object of a call's arguments, some join it as text.
-std::vector<text::RenderedPart> render(const text::ChatTemplate& chat,
-                                       const CompletionRequest& request) {
+// A template that knows no tools, or none that are read here, is told of them in words.
+std::vector<text::RenderedPart> render_plain(const text::ChatTemplate& chat,
+                                             const CompletionRequest& request, json messages) {
+  messages = tell_calls(messages);
+  if (!request.tools.offered()) return render_as(chat, request, messages, false, false);
+  const std::string words = describe_tools(request.tools.text);
   try {
-    return render(chat, request, true);
+    return render_as(chat, request, with_words(messages, words, true), false, false);
   } catch (const Error&) {
-    if (!has_tool_calls(request.messages)) throw;
+    if (messages[0]["role"] == "system") throw;
   }
-  return render(chat, request, false);
+  return render_as(chat, request, with_words(messages, words, false), false, false);
+}
+
+std::vector<text::RenderedPart> render(const text::ChatTemplate& chat,
+                                       const CompletionRequest& request, bool told) {
+  json messages = request.messages;
+  for (json& message : messages) {  // OpenAI's newer word for `system`, which few templates know
+    if (message["role"] == "developer" && !chat.mentions("developer")) message["role"] = "system";
+  }
+  if (told) return render_plain(chat, request, std::move(messages));
+  const bool tools = request.tools.offered();
+  // Most templates print the object of a call's arguments, some join it as text.
+  try {
+    return render_as(chat, request, messages, true, tools);
+  } catch (const Error&) {
+    if (!has_tool_calls(messages)) throw;
+  }
+  return render_as(chat, request, messages, false, tools);
 }
 
 bool ends_with_mark(const std::string& text, const std::string& mark) {
@@ -57,10 +79,10 @@ Service::ChatPrompt Service::encode_chat(const CompletionRequest& request) const
       if (!text.empty()) text += "\n\n";
       text += message["content"].get<std::string>();
     }
-    prompt.ids = encode_prompt(text);
+    prompt.ids = encode_prompt(text, "messages");
     return prompt;
   }
-  const auto parts = render(*model_.chat, request);
+  const auto parts = render(*model_.chat, request, form_.told);
   prompt.ids = model_.loaded.tokenizer->encode_parts(text::text_parts(parts), false);
   ReaderOptions& output = prompt.output;
   output.form = form_;

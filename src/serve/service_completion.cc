@@ -46,7 +46,7 @@ struct Service::Stream : std::enable_shared_from_this<Service::Stream> {
     *cancelled = true;
     note();
     ApiError error = server_error("the answer failed: " + event.error);
-    if (event.end == EndReason::kShutdown) error = overloaded("the server is shutting down", 5);
+    if (event.end == EndReason::kShutdown) error = shutting_down();
     if (event.end == EndReason::kDeadline) {
       error = overloaded("the time for this request is over", call->service.engine_.retry_after());
       error.code = "deadline_exceeded";
@@ -95,8 +95,21 @@ struct Service::Stream : std::enable_shared_from_this<Service::Stream> {
   CancelFlag cancelled = std::make_shared<std::atomic<bool>>(false);
 };
 
-std::vector<std::int32_t> Service::encode_prompt(const Prompt& prompt) const {
-  if (const auto* ids = std::get_if<std::vector<std::int32_t>>(&prompt)) return *ids;
+void Service::check_ids(const std::vector<std::int32_t>& ids, const char* field) const {
+  const auto vocabulary = static_cast<std::int32_t>(model_.loaded.transformer->config().vocab_size);
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= vocabulary) {
+      throw bad_request(
+          fmt::format("'{}': found token {}, expected 0 to {}", field, id, vocabulary - 1), field);
+    }
+  }
+}
+
+std::vector<std::int32_t> Service::encode_prompt(const Prompt& prompt, const char* field) const {
+  if (const auto* ids = std::get_if<std::vector<std::int32_t>>(&prompt)) {
+    check_ids(*ids, field);
+    return *ids;
+  }
   std::vector<std::int32_t> ids = model_.loaded.tokenizer->encode(std::get<std::string>(prompt));
   if (ids.empty()) {  // the model needs something to go on from
     const nn::TransformerConfig& config = model_.loaded.transformer->config();
@@ -104,6 +117,25 @@ std::vector<std::int32_t> Service::encode_prompt(const Prompt& prompt) const {
   }
   return ids;
 }
+
+namespace {
+
+// Clients look for OpenAI's words to shorten a conversation and try again.
+ApiError too_long(std::int64_t context, std::size_t prompt, const CompletionRequest& request) {
+  const char* const field = request.chat ? "messages" : "prompt";
+  const auto answer = static_cast<std::uint64_t>(std::max<std::int64_t>(0, request.max_tokens));
+  const std::string asked =
+      answer == 0 ? fmt::format("your {} has {} tokens", field, prompt)
+                  : fmt::format("you requested {} tokens ({} in the {}, {} in the completion)",
+                                prompt + answer, prompt, field, answer);
+  return bad_request(
+      fmt::format("This model's maximum context length is {} tokens. However, {}. Please reduce "
+                  "the length of the {} or of the completion.",
+                  context, asked, field),
+      field, "context_length_exceeded");
+}
+
+}  // namespace
 
 SequenceRequest Service::sequence_of(const CompletionRequest& request,
                                      const std::vector<std::int32_t>& prompt, int copy) const {
@@ -116,12 +148,7 @@ SequenceRequest Service::sequence_of(const CompletionRequest& request,
   sequence.max_tokens = request.max_tokens;
   if (request.max_tokens < 0) sequence.max_tokens = std::min(options_.default_max_tokens, room);
   if (sequence.max_tokens > room || room < 1) {
-    throw bad_request(
-        fmt::format("This model's maximum context length is {} tokens, but the prompt has {} and "
-                    "the answer up to {}.",
-                    engine_.context_limit(), prompt.size(),
-                    std::max<std::int64_t>(0, sequence.max_tokens)),
-        request.chat ? "messages" : "prompt", "context_length_exceeded");
+    throw too_long(engine_.context_limit(), prompt.size(), request);
   }
   sequence.stop = request.stop;
   sequence.ignore_eos = request.ignore_eos;
@@ -151,7 +178,7 @@ void Service::start(const std::shared_ptr<Call>& call, const CompletionRequest& 
     chat = encode_chat(request);
     prompts.push_back(chat.ids);
   }
-  for (const Prompt& prompt : request.prompts) prompts.push_back(encode_prompt(prompt));
+  for (const Prompt& prompt : request.prompts) prompts.push_back(encode_prompt(prompt, "prompt"));
 
   const infer::grammar::ConstraintPtr constraint =
       request.chat ? chat_constraint(request, chat) : grammars_.get(request.format);

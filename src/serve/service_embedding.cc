@@ -7,6 +7,7 @@
 #include "io/json.h"
 #include "serve/call.h"
 #include "serve/fields.h"
+#include "serve/request_fields.h"
 #include "text/base64.h"
 
 namespace conclave::serve {
@@ -25,7 +26,7 @@ struct Service::Vectors {
       over = true;
       *cancelled = true;
       ApiError error = server_error("the embedding failed: " + event.error);
-      if (event.end == EndReason::kShutdown) error = overloaded("the server is shutting down", 5);
+      if (event.end == EndReason::kShutdown) error = shutting_down();
       if (event.end == EndReason::kDeadline) {
         error =
             overloaded("the time for this request is over", call->service.engine_.retry_after());
@@ -70,6 +71,7 @@ struct Service::Vectors {
 
 void Service::start_embedding(const std::shared_ptr<Call>& call, const std::string& text) {
   const json body = parse_request(text);
+  check_field_names(body, RequestKind::kEmbedding);
   const Fields fields(body);
   check_model(fields.string("model", ""));
   const std::string format = fields.string("encoding_format", "float");
@@ -82,16 +84,21 @@ void Service::start_embedding(const std::shared_ptr<Call>& call, const std::stri
                       "dimensions", "unsupported_parameter");
   }
   const std::vector<Prompt> prompts = parse_prompts(body, "input");
+  for (const Prompt& prompt : prompts) {
+    if (std::visit([](const auto& input) { return input.empty(); }, prompt)) {
+      throw bad_request("'input': found an empty text, expected at least one token", "input");
+    }
+  }
   const auto vectors = std::make_shared<Vectors>(call, prompts.size(), format == "base64");
   std::vector<SequenceRequest> sequences(prompts.size());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     SequenceRequest& sequence = sequences[i];
-    sequence.prompt = encode_prompt(prompts[i]);
+    sequence.prompt = encode_prompt(prompts[i], "input");
     const auto size = static_cast<std::int64_t>(sequence.prompt.size());
     if (size > engine_.context_limit()) {
       throw bad_request(
-          fmt::format("This model's maximum context length is {} tokens, but input {} "
-                      "has {}.",
+          fmt::format("This model's maximum context length is {} tokens. However, input {} has "
+                      "{}. Please reduce its length.",
                       engine_.context_limit(), i, size),
           "input", "context_length_exceeded");
     }

@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "serve/call.h"
 #include "serve/fields.h"
+#include "serve/page_assets.h"
 #include "serve/query.h"
+#include "serve/request_fields.h"
 
 namespace conclave::serve {
 
@@ -81,6 +83,11 @@ void Service::version(const std::shared_ptr<Call>& call) {
   call->respond_json(dump({{"version", CONCLAVE_VERSION}}));
 }
 
+// web/openapi.json; tests/serve_test.py holds it to what the server takes.
+void Service::openapi(const std::shared_ptr<Call>& call) {
+  call->respond_json(std::string(page_asset("openapi.json")));
+}
+
 void Service::metrics(const std::shared_ptr<Call>& call) {
   std::string out = engine_metrics(engine_.status());
   out +=
@@ -95,19 +102,32 @@ void Service::metrics(const std::shared_ptr<Call>& call) {
       {.content_type = "text/plain; version=0.0.4", .headers = {}, .body = std::move(out)});
 }
 
+json Service::model_json() const {
+  return {{"id", model_.name},
+          {"object", "model"},
+          {"created", created_},
+          {"owned_by", "conclave"},
+          {"max_model_len", engine_.context_limit()},
+          {"chat_template", model_.chat.has_value()}};
+}
+
 void Service::models(const std::shared_ptr<Call>& call) {
-  const json model = {{"id", model_.name},
-                      {"object", "model"},
-                      {"created", created_},
-                      {"owned_by", "conclave"},
-                      {"max_model_len", engine_.context_limit()},
-                      {"chat_template", model_.chat.has_value()}};
-  call->respond_json(dump({{"object", "list"}, {"data", json::array({model})}}));
+  call->respond_json(dump({{"object", "list"}, {"data", json::array({model_json()})}}));
+}
+
+void Service::one_model(const std::shared_ptr<Call>& call) {
+  const std::string& path = call->exchange->request().path;
+  check_model(percent_decoded(path.substr(std::string_view("/v1/models/").size())));
+  call->respond_json(dump(model_json()));
 }
 
 void Service::routing(const std::shared_ptr<Call>& call) {
   const std::string& query = call->exchange->request().query;
-  const bool pairs = query_value(query, "coactivation") == "true";
+  const std::string wanted = query_value(query, "coactivation").value_or("false");
+  if (wanted != "true" && wanted != "false") {
+    throw bad_request("'coactivation': expected true or false", "coactivation");
+  }
+  const bool pairs = wanted == "true";
   const auto seconds = query_number(query, "window", 1, kMostWindowSeconds);
   if (!seconds) {
     call->respond_json(moe::statistics_json(engine_.routing(), pairs));
@@ -126,17 +146,20 @@ void Service::routing(const std::shared_ptr<Call>& call) {
 void Service::tokenize(const std::shared_ptr<Call>& call) {
   on_worker(call, [this, call] {
     const json body = parse_request(call->exchange->request().body);
+    check_field_names(body, RequestKind::kTokenize);
     const Fields fields(body);
+    check_model(fields.string("model", ""));
+    const bool special = fields.boolean("add_special_tokens", true);
+    const bool generation = fields.boolean("add_generation_prompt", true);
     std::vector<std::int32_t> ids;
     if (fields.find("messages") != nullptr) {
       CompletionRequest chat;
       chat.messages = parse_messages(body);
-      chat.add_generation_prompt = fields.boolean("add_generation_prompt", true);
+      chat.add_generation_prompt = generation;
       ids = encode_chat(chat).ids;
     } else {
       const char* const key = fields.find("content") != nullptr ? "content" : "prompt";
       if (fields.find(key) == nullptr) throw bad_request("'prompt' is missing", "prompt");
-      const bool special = fields.boolean("add_special_tokens", true);
       ids = model_.loaded.tokenizer->encode(fields.string(key, ""), {.add_special = special});
     }
     const json answer = {
@@ -148,7 +171,12 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
 void Service::detokenize(const std::shared_ptr<Call>& call) {
   on_worker(call, [this, call] {
     const json body = parse_request(call->exchange->request().body);
-    const std::string text = model_.loaded.tokenizer->decode(Fields(body).ids("tokens"));
+    check_field_names(body, RequestKind::kDetokenize);
+    const Fields fields(body);
+    check_model(fields.string("model", ""));
+    const std::vector<std::int32_t> ids = fields.ids("tokens");
+    check_ids(ids, "tokens");
+    const std::string text = model_.loaded.tokenizer->decode(ids);
     const json answer = {{"prompt", text}, {"content", text}};
     call->exchange->post([call, out = dump(answer)] { call->respond_json(out); });
   });

@@ -53,6 +53,9 @@ class Builder {
     ExprId body = -1;
   };
   const std::vector<Rule>& rules() const { return rules_; }
+  // Whether any of it came from a JSON schema: for the words of an error.
+  bool of_schema() const { return of_schema_; }
+  void set_of_schema() { of_schema_ = true; }
   const Expr& expr(ExprId id) const { return exprs_[static_cast<std::size_t>(id)]; }
 
  private:
@@ -60,6 +63,7 @@ class Builder {
 
   std::vector<Expr> exprs_;
   std::vector<Rule> rules_;
+  bool of_schema_ = false;
 };
 
 }  // namespace conclave::infer::grammar

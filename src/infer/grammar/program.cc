@@ -10,7 +10,13 @@ namespace conclave::infer::grammar {
 Program::Program(const Builder& builder, RuleId root, const ProgramLimits& limits) : root_(root) {
   Network network(builder, limits.states);
   if (!network.trim(root)) {
-    fail(ErrorKind::kInvalidArgument, "nothing fits the grammar: its root can never be completed");
+    fail(ErrorKind::kInvalidArgument, "{}",
+         builder.of_schema()
+             ? "no value fits the JSON schema: its limits contradict one another (a minimum above "
+               "a maximum, a required member that is false), or it requires a value within itself "
+               "without end"
+             : "no text fits the grammar: every way through 'root' comes back to a rule that it "
+               "has not left, or meets an empty choice; one way must end");
   }
   network.bypass_nullable();
   set_closures(network, limits);
@@ -88,7 +94,8 @@ void Program::set_ranks(const Builder& builder) {
   const auto left_recursive = std::find(ranks_.begin(), ranks_.end(), -1);
   if (left_recursive == ranks_.end()) return;
   fail(ErrorKind::kInvalidArgument,
-       "the grammar is left-recursive: '{}' leads to itself before anything is read",
+       "the grammar is left-recursive: '{0}' leads to itself before anything is read; write "
+       "'a' | {0} 'b' as 'a' ('b')*",
        builder.rules()[static_cast<std::size_t>(left_recursive - ranks_.begin())].name.substr(0,
                                                                                               100));
 }

@@ -30,6 +30,7 @@ bool in(const List& list, const std::string& key) {
 
 ExprId compile_schema(const io::JsonTree& tree, int node, JsonParts& parts,
                       const SchemaLimits& limits) {
+  parts.builder().set_of_schema();
   return SchemaCompiler(tree, node, parts, limits).compile();
 }
 

@@ -134,7 +134,7 @@ void Connection::on_readable() {
 
 void Connection::read_header() {
   enter(State::kHeader, hub_->limits.header_seconds);
-  readable_ = false;
+  readable_ = head_only_ = false;
   parser_.emplace();
   parser_->header_limit(hub_->limits.header_bytes);
   parser_->body_limit(hub_->limits.body_bytes);
@@ -167,6 +167,8 @@ void Connection::on_header() {
   request_ = {};
   request_.address = address_;
   request_.method = text(message.method_string());
+  head_only_ = request_.method == "HEAD";
+  if (head_only_) request_.method = "GET";
   const std::string target = text(message.target());
   const std::size_t mark = target.find('?');
   request_.path = target.substr(0, mark);
@@ -248,7 +250,7 @@ void Connection::append_head(const HttpResponse& response, const std::string& fr
 void Connection::respond(std::uint64_t exchange, HttpResponse response) {
   if (exchange != exchange_ || state_ != State::kBusy) return;
   append_head(response, fmt::format("Content-Length: {}\r\n", response.body.size()));
-  unsent_ += response.body;
+  if (!head_only_) unsent_ += response.body;
   complete_ = true;
   flush();
 }

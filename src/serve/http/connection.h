@@ -77,6 +77,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   State state_ = State::kIdle;
   bool watching_ = false, readable_ = false;  // a wait is under way; bytes of the next request wait
   bool keep_alive_ = false, http_1_0_ = false;
+  bool head_only_ = false;  // HEAD: as GET, and the body is kept back
   bool writing_ = false, complete_ = false;
   std::uint64_t exchange_ = 0;  // number of the request that is being answered
   std::string unsent_, sending_;

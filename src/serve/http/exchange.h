@@ -13,7 +13,7 @@
 namespace conclave::serve {
 
 struct HttpRequest {
-  std::string method, path, query;  // the target before and after '?'
+  std::string method, path, query;  // HEAD comes as GET; the target before and after '?'
   std::optional<std::string> host;
   std::vector<std::string> authorization;   // every header of that name
   std::string origin, request_id, timeout;  // Origin, X-Request-Id, X-Request-Timeout; empty: none

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "serve/tools/call_stream.h"
+
 namespace conclave::serve {
 
 namespace {
@@ -172,16 +174,28 @@ class MarkedReader final : public OutputReader {
 
   bool calls(OutputPieces& out, bool last) {
     const std::size_t end = form_.close.empty() ? std::string::npos : pending_.find(form_.close);
+    if (options_.stream) {
+      const std::size_t held =
+          end == std::string::npos && !last ? held_back(pending_, {form_.close}) : 0;
+      const std::size_t stop = std::min(end, pending_.size() - held);
+      stream_.push(std::string_view(pending_).substr(streamed_, stop - streamed_), out);
+      streamed_ = stop;
+    }
     if (end == std::string::npos && !last) return false;
     const std::string body = pending_.substr(0, end);
     auto made = parse_calls(options_, body);
-    for (ToolCall& call : made) out.push_back({Kind::kCall, "", std::move(call)});
-    if (made.empty()) {
+    const std::size_t begun = stream_.begun();
+    for (std::size_t i = begun; i < made.size(); ++i) {
+      out.push_back({Kind::kCall, "", std::move(made[i])});
+    }
+    stream_.reset();
+    streamed_ = 0;
+    if (made.empty() && begun == 0) {
       add(out, Kind::kText, calls_open_ + body + (end == std::string::npos ? "" : form_.close));
     }
     pending_.erase(0, end == std::string::npos ? end : end + form_.close.size());
     place_ = Place::kText;
-    after_mark_ = !made.empty();
+    after_mark_ = !made.empty() || begun > 0;
     return end != std::string::npos;
   }
 
@@ -190,6 +204,8 @@ class MarkedReader final : public OutputReader {
   std::string calls_open_;  // empty where calls are not read, or have no mark
   Place place_;
   std::string pending_, spaces_;
+  CallStream stream_{options_};
+  std::size_t streamed_ = 0;  // of pending_, by stream_
   bool thought_ = false, begun_ = false, after_mark_ = false;
 };
 
@@ -236,6 +252,34 @@ class ChannelReader final : public OutputReader {
     return true;
   }
 
+  // A message to a tool, up to `end`; false: it is not whole yet.
+  bool call_body(OutputPieces& out, std::size_t end, bool last) {
+    const std::string name = receiver_.substr(receiver_.starts_with("functions.") ? 10 : 0);
+    const std::size_t first = out.size();
+    if (options_.stream) {
+      const std::size_t held =
+          end == std::string::npos && !last
+              ? held_back(pending_, {marks::kEnd, marks::kCall, marks::kReturn, marks::kStart})
+              : 0;
+      const std::size_t stop = std::min(end, pending_.size() - held);
+      stream_.push(std::string_view(pending_).substr(streamed_, stop - streamed_), out);
+      streamed_ = stop;
+    }
+    const bool whole = end != std::string::npos || last;
+    if (whole && stream_.begun() == 0) {
+      const std::string text = pending_.substr(0, end);
+      auto calls = parse_calls(options_, text);
+      for (ToolCall& call : calls) out.push_back({Kind::kCall, "", std::move(call)});
+      if (calls.empty()) add(out, Kind::kText, text);
+    }
+    for (std::size_t i = first; i < out.size(); ++i) out[i].call.name = name;
+    if (whole) {
+      stream_.reset();
+      streamed_ = 0;
+    }
+    return whole;
+  }
+
   bool body(OutputPieces& out, bool last) {
     std::size_t end = std::string::npos, size = 0;
     for (const std::string_view mark : {marks::kEnd, marks::kCall, marks::kReturn, marks::kStart}) {
@@ -246,15 +290,7 @@ class ChannelReader final : public OutputReader {
     }
     const bool ends = end != std::string::npos;
     if (kind_ == Kind::kCall) {
-      if (!ends && !last) return false;
-      const std::string text = pending_.substr(0, end);
-      auto calls = parse_calls(options_, text);
-      const std::size_t dot = receiver_.starts_with("functions.") ? 10 : 0;
-      for (ToolCall& call : calls) {
-        call.name = receiver_.substr(dot);
-        out.push_back({Kind::kCall, "", std::move(call)});
-      }
-      if (calls.empty()) add(out, Kind::kText, text);
+      if (!call_body(out, end, last)) return false;
     } else {
       const std::size_t held =
           ends || last
@@ -270,6 +306,8 @@ class ChannelReader final : public OutputReader {
 
   ReaderOptions options_;
   std::string pending_, receiver_;
+  CallStream stream_{options_};
+  std::size_t streamed_ = 0;  // of pending_, by stream_
   Kind kind_ = Kind::kText;
   bool in_body_ = false;
 };

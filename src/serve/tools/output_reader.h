@@ -1,6 +1,7 @@
 // Reads what a model writes, piece by piece: the answer's text, its reasoning, and the calls of
 // tools. Text comes out as soon as it cannot be part of a mark any more; a call comes out when it
-// is complete. What looks like a call and is none comes out as text.
+// is complete, or for a stream as it is written (call_stream.h). What looks like a call and is none
+// comes out as text.
 #pragma once
 
 #include <map>
@@ -20,7 +21,8 @@ struct ToolCall {
 };
 
 struct OutputPiece {
-  enum class Kind : std::uint8_t { kText, kReasoning, kCall };
+  // kCallStart: a call whose arguments follow, in kArguments.
+  enum class Kind : std::uint8_t { kText, kReasoning, kCall, kCallStart, kArguments };
   Kind kind = Kind::kText;
   std::string text;
   ToolCall call;
@@ -40,6 +42,7 @@ class OutputReader {
 struct ReaderOptions {
   OutputForm form;
   bool tools = false;     // whether calls are read
+  bool stream = false;    // calls come out while they are written
   bool thinking = false;  // the prompt has opened the reasoning already
   StringArguments string_arguments;
 };

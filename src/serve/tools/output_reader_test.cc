@@ -26,7 +26,9 @@ Read read_in_pieces(const ReaderOptions& options, const std::string& output,
     for (const OutputPiece& piece : pieces) {
       if (piece.kind == OutputPiece::Kind::kText) read.text += piece.text;
       if (piece.kind == OutputPiece::Kind::kReasoning) read.reasoning += piece.text;
-      if (piece.kind == OutputPiece::Kind::kCall) read.calls.push_back(piece.call);
+      if (piece.kind == OutputPiece::Kind::kCall || piece.kind == OutputPiece::Kind::kCallStart)
+        read.calls.push_back(piece.call);
+      if (piece.kind == OutputPiece::Kind::kArguments) read.calls.back().arguments += piece.text;
     }
   };
   std::size_t at = 0;
@@ -36,6 +38,25 @@ Read read_in_pieces(const ReaderOptions& options, const std::string& output,
   }
   take(reader->push(std::string_view(output).substr(at), true));
   return read;
+}
+
+// A stream comes to the same calls, where what looks like a call is one.
+void expect_stream(const Read& whole, const Read& streamed, const std::string& output) {
+  for (const ToolCall& call : streamed.calls) {
+    if (!json::accept(call.arguments)) return;  // broken, and sent already
+  }
+  if (whole.calls.empty() && !streamed.calls.empty()) return;
+  EXPECT_EQ(streamed.text, whole.text) << output;
+  EXPECT_EQ(streamed.reasoning, whole.reasoning) << output;
+  ASSERT_EQ(streamed.calls.size(), whole.calls.size()) << output;
+  for (std::size_t i = 0; i < whole.calls.size(); ++i) {
+    EXPECT_EQ(streamed.calls[i].name, whole.calls[i].name) << output;
+    if (!streamed.calls[i].id.empty()) {
+      EXPECT_EQ(streamed.calls[i].id, whole.calls[i].id) << output;
+    }
+    EXPECT_EQ(json::parse(streamed.calls[i].arguments), json::parse(whole.calls[i].arguments))
+        << output;
+  }
 }
 
 // The same whole, byte by byte and cut at random.
@@ -53,6 +74,9 @@ Read read_all(const ReaderOptions& options, const std::string& output) {
     EXPECT_EQ(read.text, whole.text) << output;
     EXPECT_EQ(read.reasoning, whole.reasoning) << output;
     EXPECT_EQ(read.calls.size(), whole.calls.size()) << output;
+    ReaderOptions streaming = options;
+    streaming.stream = true;
+    expect_stream(whole, read_in_pieces(streaming, output, cuts), output);
   }
   return whole;
 }
@@ -187,6 +211,40 @@ TEST(OutputReader, Channels) {
   r = read_all(o, "<|channel|>commentary<|message|>I will look.<|end|>");
   EXPECT_EQ(r.text, "I will look.");
   EXPECT_EQ(read_all(o, "no header").text, "no header");
+}
+
+TEST(OutputReader, ArgumentsComeWhileTheyAreWritten) {
+  const std::string call = marks::kDeepCall, separator = marks::kDeepSeparator;
+  const std::string arguments = R"({"a": "x } \" <", "b": [1, {"c": 2}]})";
+  const std::string object = "{\"name\": \"f\", \"arguments\": ";
+  const struct {
+    ToolForm form;
+    std::string open, body;
+  } cases[] = {{ToolForm::kTagged, "<tool_call>", "\n" + object},
+               {ToolForm::kList, "[TOOL_CALLS]", "[" + object},
+               {ToolForm::kNamed, "[TOOL_CALLS]", "f[ARGS]"},
+               {ToolForm::kBare, "", "{\"name\": \"f\", \"parameters\": "},
+               {ToolForm::kSeparated, "<calls>", call + "f" + separator},
+               {ToolForm::kSection, "<calls>",
+                "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"},
+               {ToolForm::kChannels, "", " to=functions.f<|channel|>commentary<|message|>"}};
+  for (const auto& one : cases) {
+    ReaderOptions o = form(one.form, one.open.c_str(), one.open.empty() ? "" : "</end>");
+    o.stream = true;
+    const auto reader = make_output_reader(o);
+    OutputPieces pieces = reader->push(one.open + one.body, false);
+    ASSERT_TRUE(pieces.empty()) << one.body;
+    std::string name, said;
+    for (const char c : arguments) {  // no close mark ever comes
+      pieces = reader->push(std::string(1, c), false);
+      for (const OutputPiece& piece : pieces) {
+        if (piece.kind == OutputPiece::Kind::kCallStart) name += piece.call.name;
+        if (piece.kind == OutputPiece::Kind::kArguments) said += piece.text;
+      }
+    }
+    EXPECT_EQ(name, "f") << one.body;
+    EXPECT_EQ(said, R"({"a":"x } \" <","b":[1,{"c":2}]})") << one.body;
+  }
 }
 
 TEST(OutputReader, HostileOutputs) {

@@ -1,5 +1,7 @@
 #include "serve/tools/tool_format.h"
 
+#include "serve/tools/plain_tools.h"
+
 namespace conclave::serve {
 
 OutputForm output_form(const text::ChatTemplate& chat) {
@@ -36,6 +38,9 @@ OutputForm output_form(const text::ChatTemplate& chat) {
     set(ToolForm::kTagged, "<tool_call>", "</tool_call>");
   } else if (chat.mentions("ipython") && chat.mentions("tools")) {
     set(ToolForm::kBare, "", "");
+  } else {
+    set(ToolForm::kTagged, kPlainOpen, kPlainClose);
+    form.told = true;
   }
   return form;
 }

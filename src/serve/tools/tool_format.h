@@ -28,7 +28,8 @@ struct OutputForm {
   ToolForm tools = ToolForm::kNone;
   std::string open, close;              // around a call, or around all of them; close may be empty
   std::string think_open, think_close;  // around reasoning; empty: none
-  bool short_ids = false;               // calls have ids of nine letters and digits
+  bool told = false;       // the template knows no form that is read here: plain_tools.h
+  bool short_ids = false;  // calls have ids of nine letters and digits
   bool channels() const { return tools == ToolForm::kChannels; }
   bool plain() const { return tools == ToolForm::kNone && think_close.empty(); }
 };
