@@ -396,12 +396,20 @@ class Serve(unittest.TestCase):
         call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         talk = [{"role": "developer", "content": "a"}, {"role": "user", "content": "b"},
                 {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "d"},
+                {"role": "assistant", "function_call": call["function"]}, {"role": "function", "name": "f", "content": "d"},
                 {"role": "assistant", "content": None, "refusal": "no"}, {"role": "user", "content": "e"}]
         self.assertEqual(chat(*talk).status, 200)
         for message, field in (({"role": "robot", "content": "a"}, "role"), ({"content": "a"}, "role"),
                                ({"role": 1, "content": "a"}, "role"), ({"role": "user"}, "content"),
                                ({"role": "user", "content": None}, "content"), ({"role": "user", "content": []}, "content"),
-                               ({"role": "assistant", "content": None, "tool_calls": []}, "content")):
+                               ({"role": "assistant", "content": None, "tool_calls": []}, "content"),
+                               ({"role": "assistant", "tool_calls": "f"}, "tool_calls"),
+                               ({"role": "assistant", "tool_calls": [1]}, "tool_calls[0]"),
+                               ({"role": "assistant", "tool_calls": [call, {"function": {"name": 3}}]},
+                                "tool_calls[1].function.name"),
+                               ({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]},
+                                "tool_calls[0].function.arguments"),
+                               ({"role": "assistant", "function_call": "f"}, "function_call")):
             self.assert_refused(chat({"role": "user", "content": "a"}, message), 400, param="messages[1]." + field)
 
     def test_token_ids_and_empty_inputs(self):

@@ -50,6 +50,31 @@ bool says_otherwise(const json& message) {
   return false;
 }
 
+// The form of a call; ids are the client's business, templates that need them say so.
+void check_call(const json& call, const std::string& name) {
+  const auto function = call.is_object() ? call.find("function") : call.end();
+  if (!call.is_object() || function == call.end() || !function->is_object()) {
+    throw bad_request("'" + name + "': expected {\"id\": ..., \"type\": \"function\", " +
+                          "\"function\": {\"name\": ..., \"arguments\": ...}}",
+                      name);
+  }
+  const Fields fields(*function, name + ".function.");
+  if (fields.string("name", "").empty()) {
+    throw bad_request("'" + fields.name("name") + "' is missing", fields.name("name"));
+  }
+  const json* const arguments = fields.find("arguments");  // some clients send the object itself
+  if (arguments != nullptr && !arguments->is_object()) fields.string("arguments", "");
+}
+
+void check_calls(const Fields& fields, const json& message) {
+  const auto calls = message.find("tool_calls");
+  if (calls == message.end() || calls->is_null()) return;
+  if (!calls->is_array()) fields.wrong("tool_calls", *calls, "a list of calls");
+  for (std::size_t i = 0; i < calls->size(); ++i) {
+    check_call((*calls)[i], fmt::format("{}[{}]", fields.name("tool_calls"), i));
+  }
+}
+
 json checked(const json& message, const std::string& name) {
   if (!message.is_object()) throw bad_request("'" + name + "': expected an object", name);
   const Fields fields(message, name + ".");
@@ -59,6 +84,13 @@ json checked(const json& message, const std::string& name) {
     fields.wrong("role", json(role), fmt::format("one of {}", fmt::join(kRoles, ", ")));
   }
   json copy = message;
+  check_calls(fields, message);
+  if (const json* const call = fields.find("function_call")) {  // what tool_calls has replaced
+    check_call(json::object({{"function", *call}}), name + ".function_call");
+    copy["tool_calls"] =
+        json::array({json::object({{"id", "call_0"}, {"type", "function"}, {"function", *call}})});
+    copy.erase("function_call");
+  }
   const json* const content = fields.find("content");
   if (content != nullptr) {
     copy["content"] = plain_content(*content, name + ".content");

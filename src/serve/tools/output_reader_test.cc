@@ -140,6 +140,20 @@ TEST(OutputReader, KeyedCalls) {
   expect_calls(r, {{"f", R"({"s":"12","n":[1,2],"u":"plain text"})"}});
 }
 
+TEST(OutputReader, FunctionCalls) {
+  ReaderOptions o = form(ToolForm::kFunction, "<tool_call>", "</tool_call>");
+  o.string_arguments["f"] = {"s"};
+  const Read r = read_all(
+      o,
+      "Yes.\n<tool_call>\n<function=f>\n<parameter=s>\n12\n\n34 > 1\n</parameter>\n<parameter=n>\n"
+      "[1, 2]\n</parameter>\n<parameter=b>\nTrue\n</parameter>\n</function>\n</tool_call>\n"
+      "<tool_call>\n<function=g>\n</function>\n</tool_call>");
+  EXPECT_EQ(r.text, "Yes.");
+  expect_calls(r, {{"f", R"({"s":"12\n\n34 > 1","n":[1,2],"b":true})"}, {"g", "{}"}});
+  const char* const cut = "<tool_call>\n<function=f>\n<parameter=s>\n1</tool_call>";
+  EXPECT_EQ(read_all(o, cut).text, cut);
+}
+
 TEST(OutputReader, Lists) {
   Read r = read_all(form(ToolForm::kList, "[TOOL_CALLS]"),
                     " Sure.[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}, \"id\": "
@@ -255,8 +269,8 @@ TEST(OutputReader, HostileOutputs) {
       "\n",          "[[[[[[[["};
   std::mt19937 rng(2);
   for (const ToolForm tools :
-       {ToolForm::kTagged, ToolForm::kKeyed, ToolForm::kNamed, ToolForm::kBare, ToolForm::kFenced,
-        ToolForm::kSection, ToolForm::kChannels}) {
+       {ToolForm::kTagged, ToolForm::kKeyed, ToolForm::kFunction, ToolForm::kNamed, ToolForm::kBare,
+        ToolForm::kFenced, ToolForm::kSection, ToolForm::kChannels}) {
     ReaderOptions o = form(tools, "<tool_call>", "</tool_call>");
     o.form.think_open = "<think>";
     o.form.think_close = "</think>";

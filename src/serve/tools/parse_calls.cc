@@ -88,26 +88,53 @@ std::optional<std::string_view> between(std::string_view text, std::size_t& at,
   return text.substr(inner, end - inner);
 }
 
+// Adds an argument whose value stands there as text: a string without quotes where the tool says
+// that it is one, else JSON, and what is no JSON is a string all the same.
+void add_member(ToolCall& call, std::string_view key, std::string_view value,
+                const StringArguments& strings) {
+  const auto known = strings.find(call.name);
+  const std::string name = text::to_valid_utf8(key);
+  const bool string =
+      known != strings.end() &&
+      std::find(known->second.begin(), known->second.end(), name) != known->second.end();
+  const auto tree = string ? std::nullopt : tree_of(value);
+  call.arguments +=
+      (call.arguments.empty() ? "" : ",") + io::json_quote(name) + ":" +
+      (tree ? tree->dump(JsonTree::kRoot) : io::json_quote(text::to_valid_utf8(value)));
+}
+
 std::vector<ToolCall> keyed_call(std::string_view body, const StringArguments& strings) {
   const std::size_t first = std::min(body.find("<arg_key>"), body.size());
   ToolCall call{std::string(trimmed(body.substr(0, first))), "", ""};
   if (call.name.empty()) return {};
-  const auto known = strings.find(call.name);
-  std::string members;
   for (std::size_t at = first; at < body.size();) {
     const auto key = between(body, at, "<arg_key>", "</arg_key>");
     const auto value = key ? between(body, at, "<arg_value>", "</arg_value>") : std::nullopt;
     if (!value) break;
-    const std::string name = text::to_valid_utf8(trimmed(*key));
-    const bool string =
-        known != strings.end() &&
-        std::find(known->second.begin(), known->second.end(), name) != known->second.end();
-    const auto tree = string ? std::nullopt : tree_of(*value);
-    const std::string text = text::to_valid_utf8(*value);
-    members += (members.empty() ? "" : ",") + io::json_quote(name) + ":" +
-               (tree ? tree->dump(JsonTree::kRoot) : io::json_quote(text));
+    add_member(call, trimmed(*key), *value, strings);
   }
-  call.arguments = "{" + members + "}";
+  call.arguments = "{" + call.arguments + "}";
+  return {call};
+}
+
+// A value stands on lines of its own; the template prints Python's names of true, false and null.
+std::vector<ToolCall> function_call(std::string_view body, const StringArguments& strings) {
+  std::size_t at = 0;
+  const auto function = between(body, at, "<function=", ">");
+  if (!function || trimmed(*function).empty()) return {};
+  ToolCall call{std::string(trimmed(*function)), "", ""};
+  while (const auto key = between(body, at, "<parameter=", ">")) {
+    const std::size_t end = body.find("</parameter>", at);
+    if (end == body.npos) return {};
+    std::string_view value = body.substr(at, end - at);
+    at = end;
+    if (value.starts_with('\n')) value.remove_prefix(1);
+    if (value.ends_with('\n')) value.remove_suffix(1);
+    const bool python = value == "True" || value == "False" || value == "None";
+    const char* const json = value == "True" ? "true" : value == "False" ? "false" : "null";
+    add_member(call, *key, python ? json : value, strings);
+  }
+  call.arguments = "{" + call.arguments + "}";
   return {call};
 }
 
@@ -205,6 +232,8 @@ std::vector<ToolCall> parse_calls(const ReaderOptions& options, std::string_view
       return json_calls(body);
     case ToolForm::kKeyed:
       return keyed_call(body, options.string_arguments);
+    case ToolForm::kFunction:
+      return function_call(body, options.string_arguments);
     case ToolForm::kNamed:
       return named_calls(body, options.form.open);
     case ToolForm::kBare:

@@ -34,7 +34,9 @@ OutputForm output_form(const text::ChatTemplate& chat) {
     set(ToolForm::kList, "<|tool_call|>", "");
   } else if (chat.mentions("<arg_key>")) {
     set(ToolForm::kKeyed, "<tool_call>", "</tool_call>");
-  } else if (chat.mentions("<tool_call>") && !chat.mentions("<function=")) {
+  } else if (chat.mentions("<tool_call>") && chat.mentions("<function=")) {
+    set(ToolForm::kFunction, "<tool_call>", "</tool_call>");
+  } else if (chat.mentions("<tool_call>")) {
     set(ToolForm::kTagged, "<tool_call>", "</tool_call>");
   } else if (chat.mentions("ipython") && chat.mentions("tools")) {
     set(ToolForm::kBare, "", "");

@@ -15,6 +15,7 @@ enum class ToolForm : std::uint8_t {
   kNone,
   kTagged,     // <tool_call>{"name": .., "arguments": ..}</tool_call> (Hermes, Qwen, Granite 4)
   kKeyed,      // <tool_call>name <arg_key>k</arg_key> <arg_value>v</arg_value> (GLM-4.5)
+  kFunction,   // <tool_call><function=name><parameter=k>v</parameter></function> (Qwen3-Coder)
   kList,       // [TOOL_CALLS] or <|tool_call|>, then [{"name": .., "arguments": ..}, ..]
   kNamed,      // [TOOL_CALLS]name[ARGS]{..} (newer Mistral)
   kBare,       // {"name": .., "parameters": ..} (Llama 3, 4), or [name(key=value)]

@@ -127,6 +127,7 @@ class AnswerGrammar {
         return several(call, b_.bytes("\n"));
       }
       case ToolForm::kKeyed:
+      case ToolForm::kFunction:
         return several(keyed_call(), b_.bytes("\n"));
       case ToolForm::kList:
         return b_.seq({mark(form_.open), b_.bytes("["),
@@ -176,7 +177,10 @@ class AnswerGrammar {
   // Strings stand there without quotes, so only those without further bounds can be kept to.
   ExprId keyed_call() {
     return any_tool([&](const Tool& tool) {
-      std::vector<ExprId> parts = {mark(form_.open), b_.bytes(tool.name + "\n")};
+      const bool function = form_.tools == ToolForm::kFunction;
+      std::vector<ExprId> parts = {
+          mark(form_.open),
+          b_.bytes(function ? "\n<function=" + tool.name + ">\n" : tool.name + "\n")};
       const auto tree = io::JsonTree::parse(tool.parameters.empty() ? "{}" : tool.parameters,
                                             "parameters", {.max_depth = 64});
       static_cast<void>(arguments(tool));  // refuses what is no schema
@@ -185,10 +189,13 @@ class AnswerGrammar {
       const auto all =
           properties == io::JsonTree::kNone ? std::vector<int>{} : tree.children(properties);
       for (const int property : all) {
-        const ExprId value = keyed_value(tree, property, tool.name);
+        const ExprId value =
+            keyed_value(tree, property, tool.name, function ? "\n</parameter>" : "</arg_value>");
         const ExprId member =
-            b_.seq({mark("<arg_key>"), b_.bytes(tree.key(property)), mark("</arg_key>"),
-                    b_.bytes("\n"), mark("<arg_value>"), value, b_.bytes("\n")});
+            function ? b_.seq({b_.bytes("<parameter=" + tree.key(property) + ">\n"), value,
+                               b_.bytes("\n")})
+                     : b_.seq({mark("<arg_key>"), b_.bytes(tree.key(property)), mark("</arg_key>"),
+                               b_.bytes("\n"), mark("<arg_value>"), value, b_.bytes("\n")});
         bool needed = false;
         if (required != io::JsonTree::kNone) {
           for (const int name : tree.children(required))
@@ -196,15 +203,18 @@ class AnswerGrammar {
         }
         parts.push_back(needed ? member : b_.optional(member));
       }
+      if (function) parts.push_back(b_.bytes("</function>\n"));
       parts.push_back(mark(form_.close));
       return b_.seq(std::move(parts));
     });
   }
 
-  ExprId keyed_value(const io::JsonTree& tree, int property, const std::string& tool) {
+  // With the mark behind it.
+  ExprId keyed_value(const io::JsonTree& tree, int property, const std::string& tool,
+                     const char* end) {
     const int type = tree.find(property, "type");
     const bool string = type != io::JsonTree::kNone && tree.text(type) == "string";
-    if (!string) return b_.seq({compile_schema(tree, property, parts_), mark("</arg_value>")});
+    if (!string) return b_.seq({compile_schema(tree, property, parts_), mark(end)});
     for (const char* key :
          {"pattern", "format", "minLength", "maxLength", "const", "anyOf", "oneOf", "allOf"}) {
       if (tree.find(property, key) == io::JsonTree::kNone) continue;
@@ -213,10 +223,10 @@ class AnswerGrammar {
            key, tree.key(property).substr(0, 60));
     }
     const int values = tree.find(property, "enum");
-    if (values == io::JsonTree::kNone) return until("</arg_value>");
+    if (values == io::JsonTree::kNone) return until(end);
     std::vector<ExprId> choices;
     for (const int value : tree.children(values)) choices.push_back(b_.bytes(tree.text(value)));
-    return b_.seq({b_.alt(std::move(choices)), mark("</arg_value>")});
+    return b_.seq({b_.alt(std::move(choices)), mark(end)});
   }
 
   // Behind `<|start|>assistant`: reasoning is a message of its own.
