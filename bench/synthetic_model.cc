@@ -3,8 +3,9 @@
 //
 //   synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS]
 //
-// Matrices of TYPE (default Q4_0; embedding and head Q8_0) with entries of variance 1 / columns;
-// the text that such a model writes is noise. Vocabulary: the 256 bytes and unused tokens.
+// Matrices of TYPE (default Q4_0; embedding and head Q8_0), or llama.cpp's mixture Q4_K_M, with
+// entries of variance 1 / columns; the text that such a model writes is noise. Vocabulary: the 256
+// bytes and unused tokens.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -99,7 +100,30 @@ const std::vector<std::byte>& pool(QuantType type, std::int64_t cols) {
   return bytes;
 }
 
-void add_tensors(const nn::TransformerConfig& c, QuantType type,
+// Which type each weight has: one for all but the ends, or llama.cpp's mixture Q4_K_M, which gives
+// Q6_K to the head and to values and down projections of half of the layers.
+struct Types {
+  QuantType most = QuantType::kQ4_0;
+  bool mixture = false;
+
+  explicit Types(const std::string& name) : mixture(name == "Q4_K_M") {
+    const std::optional<QuantType> type = parse_quant_type(mixture ? "Q4_K" : name);
+    if (!type) fail(ErrorKind::kInvalidArgument, "type '{}' is none", name);
+    most = *type;
+  }
+  QuantType of(const ParamSpec& spec, int n_layers) const {
+    const Role role = spec.id.role;
+    if (spec.shape.rank() < 2 || role == Role::kRouter) return QuantType::kF32;
+    if (role == Role::kEmbedding) return mixture ? most : QuantType::kQ8_0;
+    if (role == Role::kHead) return mixture ? QuantType::kQ6_K : QuantType::kQ8_0;
+    if (!mixture || (role != Role::kValue && role != Role::kExpertDown)) return most;
+    const int layer = spec.id.layer, eighth = n_layers / 8;
+    const bool more = layer < eighth || layer >= n_layers - eighth || (layer - eighth) % 3 == 2;
+    return more ? QuantType::kQ6_K : most;
+  }
+};
+
+void add_tensors(const nn::TransformerConfig& c, const Types& types,
                  std::vector<io::GgufTensorToWrite>& tensors) {
   const nn::Transformer transformer(c);
   const models::NoNames none;
@@ -107,15 +131,13 @@ void add_tensors(const nn::TransformerConfig& c, QuantType type,
   for (const ParamSpec& spec : transformer.specs()) {
     const models::TensorPlace place = models::gguf_place(spec, c, none);
     if (!seen.emplace(place.name, true).second) continue;
-    const bool vector = spec.shape.rank() < 2, router = spec.id.role == Role::kRouter;
-    const bool ends = spec.id.role == Role::kEmbedding || spec.id.role == Role::kHead;
     io::GgufTensorToWrite tensor;
     tensor.name = place.name;
     tensor.dims = place.dims;
-    const QuantType as = vector || router ? QuantType::kF32 : ends ? QuantType::kQ8_0 : type;
+    const QuantType as = types.of(spec, c.n_layers);
     tensor.type = &io::gguf_type_of(as);
     const std::int64_t cols = place.dims.back();
-    if (vector) {
+    if (spec.shape.rank() < 2) {
       tensor.fill = [](std::int64_t, std::int64_t, std::span<std::byte> out) {
         const float one = 1;
         for (std::size_t i = 0; i < out.size(); i += 4) std::memcpy(&out[i], &one, 4);
@@ -162,14 +184,13 @@ int make(int argc, char** argv) {
     std::fprintf(stderr, "usage: synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS]\n");
     return 2;
   }
-  const std::optional<QuantType> type = parse_quant_type(argc > 3 ? argv[3] : "Q4_0");
-  if (!type) fail(ErrorKind::kInvalidArgument, "type '{}' is none", argv[3]);
+  const Types types(argc > 3 ? argv[3] : "Q4_0");
   const nn::TransformerConfig c = shape(argv[1], argc > 4 ? std::atoi(argv[4]) : 0);
   io::GgufMetadata metadata = models::gguf_metadata(c);
   metadata.set("general.name", std::string(argv[1]));
   add_vocabulary(c, metadata);
   std::vector<io::GgufTensorToWrite> tensors;
-  add_tensors(c, *type, tensors);
+  add_tensors(c, types, tensors);
   io::write_gguf(argv[2], metadata, tensors);
   return 0;
 }
