@@ -308,6 +308,11 @@ class Cli(unittest.TestCase):
                             50, "--json", "/dev/full/x.json")
             self.assertEqual(done.returncode, 1)
             self.assertIn("/dev/full/x.json", done.err)
+            with open(full, "w") as output:
+                done = subprocess.run([CONCLAVE, "info", self.model, "--no-measure"], stdout=output,
+                                      stderr=subprocess.PIPE, timeout=120, env={**os.environ, "LC_ALL": "C"})
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"the output could not be written: No space left", done.stderr)
         out = self.folder / "limited"
         limited = f"ulimit -f 40; exec {CONCLAVE} " + " ".join(
             f"'{a}'" for a in train_args(self.folder, out, 3))

@@ -85,6 +85,7 @@ json describe(const Options& o) {
           {"params_total", counts.total},
           {"params_active", counts.active},
           {"stored_type", weights.stored_type()},
+          {"stored_types", weights.rows().stored_types()},
           {"stored_bytes", weights.stored_bytes()},
           {"vocab_size", c.vocab_size},
           {"width", c.d_model},
@@ -122,8 +123,10 @@ void print(const json& j) {
   std::printf("%s\n", j.at("description").get<std::string>().c_str());
   std::printf("  parameters      %.2f M, %.2f M active a token\n", mb("params_total"),
               mb("params_active"));
-  std::printf("  weights         %.1f MB as %s\n", mb("stored_bytes"),
-              j.at("stored_type").get<std::string>().c_str());
+  std::printf(
+      "  weights         %.1f MB as %s\n", mb("stored_bytes"),
+      fmt::format("{}", fmt::join(j.at("stored_types").get<std::vector<std::string>>(), ", "))
+          .c_str());
   std::printf("  KV cache        %.1f MB at %lld tokens, %.1f MB at the full context of %lld\n",
               mb("kv_cache_bytes"), static_cast<long long>(n("kv_cache_context")),
               mb("kv_cache_bytes_at_context"), static_cast<long long>(n("context")));

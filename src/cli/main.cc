@@ -2,8 +2,10 @@
 // on stderr and an exit code (0 fine, 1 error, 2 wrong usage, 130 interrupted).
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <new>
 
 #include "base/error.h"
@@ -127,5 +129,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the write, not a death
-  return run(argc, argv);
+  const int code = run(argc, argv);
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  std::fprintf(stderr, "conclave: the output could not be written: %s\n", std::strerror(errno));
+  return code == 0 ? conclave::cli::kExitError : code;
 }
