@@ -18,6 +18,9 @@ namespace {
 constexpr std::int64_t kAppendAlone = 8 << 10;    // numbers copied, each to a cache line of its own
 constexpr std::int64_t kAttendAlone = 256 << 10;  // multiplications of queries with keys
 
+// Fewer tiles than this a thread, and each is taken apart where its context is long.
+constexpr std::int64_t kTasksPerThread = 4;
+
 static_assert(kKeyBlock == kernels::kAttentionKeyBlock);
 
 const kernels::AttentionKernel& kernel() {
@@ -157,6 +160,46 @@ void run_tasks(Context& context, std::int64_t count, std::int64_t scratch_floats
   });
 }
 
+// Few tasks over long contexts: every span of positions is a task, and whoever ends the last one of
+// a tile merges them.
+template <class Arguments>
+void forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scratch_floats,
+                      const Arguments& arguments) {
+  struct Part {
+    std::int64_t tile, span;
+    std::int64_t state;  // where it is, in floats
+  };
+  struct Tile {
+    kernels::AttentionForward call;
+    std::int64_t first_state, spans;
+  };
+  std::vector<Tile> tiles;
+  std::vector<Part> parts;
+  std::int64_t floats = 0;
+  for (std::int64_t i = 0; i < n_tiles; ++i) {
+    Tile tile{arguments(i), floats, 0};
+    const kernels::AttentionForward& a = tile.call;
+    tile.spans = kernels::last_span(a) - kernels::first_span(a) + 1;
+    for (std::int64_t span = kernels::first_span(a); span <= kernels::last_span(a); ++span) {
+      parts.push_back({i, span, floats});
+      floats += kernel().state_floats(a.n_tokens, a.n_heads, a.head_dim);
+    }
+    tiles.push_back(tile);
+  }
+  float* const states = context.scratch<float>(Context::kAttentionStates, floats);
+  std::vector<std::atomic<std::int64_t>> done(tiles.size());
+  const auto count = static_cast<std::int64_t>(parts.size());
+  run_tasks(context, count, scratch_floats, false, [&](std::int64_t task, float* scratch) {
+    const Part& part = parts[static_cast<std::size_t>(task)];
+    const auto place = static_cast<std::size_t>(part.tile);
+    const Tile& tile = tiles[place];
+    kernel().forward_span(tile.call, part.span, states + part.state, scratch);
+    if (done[place].fetch_add(1, std::memory_order_acq_rel) + 1 == tile.spans) {
+      kernel().merge_spans(tile.call, states + tile.first_state, tile.spans);
+    }
+  });
+}
+
 }  // namespace
 
 void kv_append(Context& context, const AttentionShape& shape,
@@ -199,7 +242,7 @@ void attention_forward(Context& context, const AttentionShape& shape,
   const Tiling tiling(segments, shape, kernel().tile_rows);
   const std::int64_t scratch_floats =
       kernel().forward_scratch(tiling.tokens_per_tile, shared, shape.head_dim);
-  const auto body = [&](std::int64_t task, float* scratch) {
+  const auto arguments = [&](std::int64_t task) {
     const auto after = std::upper_bound(tiling.first_task.begin(), tiling.first_task.end(), task);
     const auto index = static_cast<std::size_t>(after - tiling.first_task.begin()) - 1;
     const AttentionSegment& s = segments[index];
@@ -227,14 +270,19 @@ void attention_forward(Context& context, const AttentionShape& shape,
     a.window = shape.window;
     if (shape.chunk > 0) a.first_key = a.first_position / shape.chunk * shape.chunk;
     a.scale = shape.scale;
-    kernel().forward(a, scratch);
+    return a;
   };
   std::int64_t pairs = 0;  // at most so many of queries and keys
   for (const AttentionSegment& s : segments) {
     pairs += s.row_count * (s.first_position + s.row_count);
   }
   const bool alone = pairs * q.cols <= kAttendAlone;
-  run_tasks(context, tiling.first_task.back(), scratch_floats, alone, body);
+  const std::int64_t tasks = tiling.first_task.back();
+  if (!alone && tasks < kTasksPerThread * context.pool.size() && kernel().forward_span != nullptr) {
+    return forward_in_spans(context, tasks, scratch_floats, arguments);
+  }
+  run_tasks(context, tasks, scratch_floats, alone,
+            [&](std::int64_t task, float* scratch) { kernel().forward(arguments(task), scratch); });
 }
 
 void attention_backward(Context& context, const AttentionShape& shape,

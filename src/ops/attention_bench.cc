@@ -119,6 +119,7 @@ void depths(benchmark::internal::Benchmark* benchmark) {
   benchmark->Unit(benchmark::kMillisecond);
   for (int threads : {1, 2}) {
     benchmark->Args({threads, 2048, 16, 16, 128})->Args({threads, 8192, 32, 4, 128});
+    benchmark->Args({threads, 4096, 16, 1, 576});  // latent attention (DeepSeek-V2-Lite)
   }
 }
 BENCHMARK(attention_decode<float>)->Apply(depths);

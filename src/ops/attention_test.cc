@@ -195,6 +195,25 @@ TEST(Attention, BitsDoNotDependOnChunks) {
   }
 }
 
+// A long context is taken apart where few rows are computed at once, and gives the same bits.
+TEST(Attention, BitsDoNotDependOnSpans) {
+  const AttentionShape shapes[] = {
+      {4, 1, 16, 0.25f, 0}, {2, 2, 32, 0.2f, 1100}, {2, 1, 20, 0.2f, 0}};
+  for (const AttentionShape& shape : shapes) {
+    Context one(1), two(2);
+    Batch wanted(shape, {2200}, 4);
+    wanted.forward(one);
+    for (std::int64_t chunk : {1, 60}) {
+      Batch batch(shape, {2200}, 4);
+      batch.forward(two);
+      ASSERT_TRUE(same(batch.out, wanted.out));
+      std::fill(batch.out.begin(), batch.out.end(), 0.0f);
+      batch.forward_in_chunks(two, batch.segments()[0].kv, chunk);
+      ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
+    }
+  }
+}
+
 // A cache of f16 is read as what it holds: the bits are those of an f32 cache of the same numbers,
 // in a full pass, in chunks and decoding.
 TEST(Attention, HalfPrecisionIsReadExactly) {

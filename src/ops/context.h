@@ -1,6 +1,6 @@
-// What every operation needs and nobody owns globally: threads, scratch memory and, when
-// asked for, a clock of the parts. One context a
-// caller; a context is used by one thread at a time (its pool does the parallel work).
+// What every operation needs and nobody owns globally: threads, scratch memory and, when asked for,
+// a clock of the parts. One context a caller; a context is used by one thread at a time (its pool
+// does the parallel work).
 #pragma once
 
 #include <array>
@@ -21,7 +21,16 @@ class Context {
 
   // Scratch memory that lives until the same slot is asked for again. An operation uses slots of
   // its own kind only and keeps nothing between calls.
-  enum Slot { kPackRows, kPackColumns, kGroupTasks, kAttention, kGather, kLoss, kSlotCount };
+  enum Slot {
+    kPackRows,
+    kPackColumns,
+    kGroupTasks,
+    kAttention,
+    kAttentionStates,
+    kGather,
+    kLoss,
+    kSlotCount
+  };
   template <class T>
   T* scratch(Slot slot, std::int64_t count) {
     AlignedBuffer& buffer = slots_[slot];

@@ -9,8 +9,8 @@ extern const AttentionKernel kAttentionAvx2, kAttentionAvx512;
 std::span<const AttentionKernel> attention_kernels() {
   static const AttentionKernel kList[] = {
       {sys::Isa::kReference, 16, reference::attention_no_scratch,
-       reference::attention_forward<float>, reference::attention_no_scratch,
-       reference::attention_backward<float>},
+       reference::attention_forward<float>, nullptr, nullptr, nullptr,
+       reference::attention_no_scratch, reference::attention_backward<float>},
       kAttentionAvx2,
       kAttentionAvx512,
   };

@@ -29,6 +29,8 @@
 namespace conclave::kernels {
 
 inline constexpr int kAttentionKeyBlock = 64;
+// Positions whose keys are weighed together before others are merged to them: 0 to 1023, and so on.
+inline constexpr int kAttentionSpan = 1024;
 
 // The blocks of one head: block i holds the positions from 64 i on, `offset` bytes behind
 // blocks[i].
@@ -65,6 +67,17 @@ struct AttentionForwardOf {
 };
 using AttentionForward = AttentionForwardOf<float>;
 
+// The first position that any row of the call sees, and the spans of it and of the last.
+inline std::int64_t first_key(const AttentionForward& a) {
+  const std::int64_t in_window = a.window > 0 ? a.first_position - a.window + 1 : 0;
+  const std::int64_t first = in_window > a.first_key ? in_window : a.first_key;
+  return first > 0 ? first : 0;
+}
+inline std::int64_t first_span(const AttentionForward& a) { return first_key(a) / kAttentionSpan; }
+inline std::int64_t last_span(const AttentionForward& a) {
+  return (a.first_position + a.n_tokens - 1) / kAttentionSpan;
+}
+
 // A whole sequence: token t is at position t, and S = T.
 template <class Real>
 struct AttentionBackwardOf {
@@ -100,6 +113,13 @@ struct AttentionKernel {
   // Scratch floats, aligned to 64 bytes, that a call needs.
   std::int64_t (*forward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
   void (*forward)(const AttentionForward&, float* scratch) noexcept;
+  // The same in parts, with the same bits: every span of positions that the call sees into a state
+  // of its own (state_floats, aligned to 64 bytes), in any order, then all of them, from the first
+  // on and one after the other in memory, into out and lse. Null where there is none.
+  std::int64_t (*state_floats)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
+  void (*forward_span)(const AttentionForward&, std::int64_t span, float* state,
+                       float* scratch) noexcept;
+  void (*merge_spans)(const AttentionForward&, float* states, std::int64_t count) noexcept;
   std::int64_t (*backward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
   void (*backward)(const AttentionBackward&, float* scratch) noexcept;
   // The backward pass over matrix product kernels: `scores` is one for f32, `products` makes the

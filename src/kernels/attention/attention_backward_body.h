@@ -174,7 +174,7 @@ struct AttentionBackwardBody {
     }
     const Index width = Tile::padded(a.head_dim);
     Tile::template accumulate<kKeys, 1>(last - r + 1, seen.end - seen.begin, ds + seen.begin,
-                                        s.k + (block + seen.begin) * width, width, nullptr,
+                                        s.k + (block + seen.begin) * width, width, 0, nullptr,
                                         s.dq + r * width, width, width);
   }
 
@@ -220,8 +220,8 @@ struct AttentionBackwardBody {
       if (end <= begin) continue;
       const Index at = begin * kKeys + j;
       Tile::template accumulate<1, kKeys>(n, end - begin, s.p + at, s.d_out + begin * width, width,
-                                          nullptr, s.dv + key * width, width, width);
-      Tile::template accumulate<1, kKeys>(n, end - begin, s.ds + at, s.q + begin * width, width,
+                                          0, nullptr, s.dv + key * width, width, width);
+      Tile::template accumulate<1, kKeys>(n, end - begin, s.ds + at, s.q + begin * width, width, 0,
                                           nullptr, s.dk + key * width, width, width);
     }
   }

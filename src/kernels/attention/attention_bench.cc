@@ -112,6 +112,27 @@ void decode(benchmark::State& state, const AttentionKernel& kernel) {
   state.SetBytesProcessed(state.iterations() * positions * s.dim * 8);
 }
 
+// The same over f16, with what arithmetic it needs.
+void decode_half(benchmark::State& state, const AttentionKernel& kernel) {
+  const std::int64_t positions = state.range(0);
+  const Setup s(positions, 1, static_cast<int>(state.range(1)), static_cast<int>(state.range(2)));
+  const AlignedBuffer scratch = scratch_for(kernel.forward_scratch(1, s.heads, s.dim));
+  const std::int64_t block = 2 * std::int64_t{kAttentionKeyBlock} * s.dim;
+  std::vector<f16> half(static_cast<std::size_t>((positions + 63) / 64 * block));
+  for (std::size_t i = 0; i < half.size(); ++i) half[i] = to_f16(s.kv[i]);
+  std::vector<const std::byte*> blocks;
+  for (std::int64_t i = 0; i * 64 < positions; ++i) {
+    blocks.push_back(reinterpret_cast<const std::byte*>(half.data() + i * block));
+  }
+  AttentionForward a = s.forward();
+  a.kv = {}, a.kv_half = {blocks.data(), 0};
+  a.first_position = positions - 1;
+  a.n_tokens = 1;
+  for (auto _ : state) kernel.forward(a, reinterpret_cast<float*>(scratch.data()));
+  state.SetBytesProcessed(state.iterations() * positions * s.dim * 4);
+  report(state, 4. * s.dim * s.heads * static_cast<double>(positions));
+}
+
 const bool kRegistered = [] {
   for (const AttentionKernel& kernel : runnable(attention_kernels())) {
     const std::string isa = sys::isa_name(kernel.isa);
@@ -135,6 +156,13 @@ const bool kRegistered = [] {
         ->ArgNames({"positions", "heads", "dim"})
         ->Args({512, 4, 64})
         ->Args({32768, 1, 64})
+        ->Args({32768, 8, 128});
+    add("attention_decode_f16/", decode_half)
+        ->ArgNames({"positions", "heads", "dim"})
+        ->Args({512, 1, 128})
+        ->Args({512, 4, 128})
+        ->Args({512, 8, 128})
+        ->Args({512, 16, 128})
         ->Args({32768, 8, 128});
   }
   return true;

@@ -4,6 +4,9 @@
 // Blocks are aligned to absolute positions and each row goes through the same operations whatever
 // rows share its tile: a key that the row does not see gets the weight 0, and a block of such keys
 // multiplies by exactly 1 and adds exact zeros.
+//
+// Spans of kAttentionSpan positions start afresh and are merged in order, so that they may be
+// computed side by side (flash-decoding, Dao et al. 2023) and give the bits of one after the other.
 #pragma once
 
 #include <float.h>
@@ -22,79 +25,151 @@ struct AttentionForwardBody {
   static constexpr int kKeys = Tile::kKeys;
   static constexpr int kDirectRows = 2 * kRows;
 
+  // What rows hold of the keys so far.
+  struct State {
+    float* acc;  // [rows][padded Q]
+    float* sum;  // [rows][kLanes]: partial sums of the weights
+    float* top;  // [rows]: the largest score
+
+    State(float* m, Index rows, int head_dim)
+        : acc(m), sum(acc + rows * Tile::padded(head_dim)), top(sum + rows * kLanes) {}
+    static Index floats(Index rows, int head_dim) {
+      return round_up(rows * (Tile::padded(head_dim) + kLanes + 1));
+    }
+  };
+  static Index round_up(Index floats) { return Tile::round_up(floats, 16); }
+
   // Where things lie in the scratch memory, in floats.
   struct Layout {
-    Index acc;  // [rows][padded Q]
-    Index sum;  // [rows][kLanes]: partial sums of the weights
-    Index p;    // [kRows][kKeys]: scores, then weights
-    Index q;    // [rows/kRows][Q][kRows]
-    Index top;  // [rows]: the largest score so far
-    Index v;    // [kKeys][padded Q], where Q is no multiple of kLanes or v in half precision
-    Index k;    // [Q][kKeys], where k is in half precision
+    Index states[2];
+    Index p;  // [kRows][kKeys]: scores, then weights
+    Index q;  // [rows/kRows][Q][kRows]
+    Index v;  // [kKeys][padded Q], where Q is no multiple of kLanes or v in half precision
+    Index k;  // [Q][kKeys], where k is in half precision
     Index total;
 
-    static Index round_up(Index floats) { return Tile::round_up(floats, 16); }
     Layout(Index tokens, int n_heads, int head_dim) {
-      const Index rows = Tile::round_up(tokens * n_heads, kRows);
-      const Index width = Tile::padded(head_dim);
-      acc = 0;
-      sum = acc + rows * width;
-      p = sum + rows * kLanes;
+      const Index rows = tokens * n_heads;
+      states[0] = 0;
+      states[1] = State::floats(rows, head_dim);
+      p = 2 * states[1];
       q = p + kRows * kKeys;
-      top = q + rows * head_dim;
-      v = round_up(top + rows);
-      k = v + kKeys * width;
+      v = round_up(q + Tile::round_up(rows, kRows) * head_dim);
+      k = v + kKeys * Tile::padded(head_dim);
       total = k + kKeys * head_dim;
     }
   };
   struct Scratch {
-    float *acc, *sum, *p, *q, *top, *v, *k;
-    Scratch(float* m, const Layout& at)
-        : acc(m + at.acc),
-          sum(m + at.sum),
-          p(m + at.p),
-          q(m + at.q),
-          top(m + at.top),
-          v(m + at.v),
-          k(m + at.k) {}
+    State state;
+    float *p, *q, *v, *k;
+    Scratch(float* m, const Layout& at, const State& s)
+        : state(s), p(m + at.p), q(m + at.q), v(m + at.v), k(m + at.k) {}
   };
 
   static std::int64_t scratch_floats(Index tokens, int n_heads, int head_dim) noexcept {
     return Layout(tokens, n_heads, head_dim).total;
   }
+  static std::int64_t state_floats(Index tokens, int n_heads, int head_dim) noexcept {
+    return State::floats(tokens * n_heads, head_dim);
+  }
 
   static void forward(const AttentionForward& a, float* memory) noexcept {
-    const Scratch s(memory, Layout(a.n_tokens, a.n_heads, a.head_dim));
+    const Layout at(a.n_tokens, a.n_heads, a.head_dim);
     const Index rows = a.n_tokens * a.n_heads;
-    begin_rows(a, s, rows);
+    const State all(memory + at.states[0], rows, a.head_dim);
+    const State part(memory + at.states[1], rows, a.head_dim);
+    const Scratch s(memory, at, all);
+    pack_queries(a, s, rows);
+    Index span = first_span(a);
+    add_span(a, s, rows, span);
+    const Scratch next(memory, at, part);
+    while (++span <= last_span(a)) {
+      add_span(a, next, rows, span);
+      merge_states(a, rows, part, all);
+    }
+    for (Index row = 0; row < rows; ++row) finish_row(a, all, row);
+  }
+
+  static void forward_span(const AttentionForward& a, std::int64_t span, float* state,
+                           float* memory) noexcept {
+    const Index rows = a.n_tokens * a.n_heads;
+    const Layout at(a.n_tokens, a.n_heads, a.head_dim);
+    const Scratch s(memory, at, State(state, rows, a.head_dim));
+    pack_queries(a, s, rows);
+    add_span(a, s, rows, span);
+  }
+
+  static void merge_spans(const AttentionForward& a, float* states, std::int64_t count) noexcept {
+    const Index rows = a.n_tokens * a.n_heads;
+    const Index step = State::floats(rows, a.head_dim);
+    const State all(states, rows, a.head_dim);
+    for (Index i = 1; i < count; ++i) {
+      merge_states(a, rows, State(states + i * step, rows, a.head_dim), all);
+    }
+    for (Index row = 0; row < rows; ++row) finish_row(a, all, row);
+  }
+
+  // The keys of one span, alone, into the state of `s`.
+  static void add_span(const AttentionForward& a, const Scratch& s, Index rows, Index span) {
+    begin_rows(a, s.state, rows);
     const bool whole = a.head_dim % kLanes == 0;
-    const Index last = a.first_position + a.n_tokens - 1;
-    const Index in_window = a.window > 0 ? a.first_position - a.window + 1 : 0;
-    const Index first = in_window > a.first_key ? in_window : a.first_key;
-    for (Index block = first > 0 ? first / kKeys * kKeys : 0; block <= last; block += kKeys) {
+    const Index begin = span * kAttentionSpan, end = begin + kAttentionSpan - 1;
+    const Index seen = first_key(a), newest = a.first_position + a.n_tokens - 1;
+    const Index first = seen > begin ? seen : begin;
+    const Index last = newest < end ? newest : end;
+    for (Index block = first / kKeys * kKeys; block <= last; block += kKeys) {
       const Index keys = last + 1 - block < kKeys ? last + 1 - block : kKeys;
       const Index i = block / kKeys;
       if (a.kv_half.blocks == nullptr) {
         const float* values = a.kv.values(i, a.head_dim);
-        add_rows(a, s, rows, block, a.kv.keys(i), whole ? values : copy_values(a, s, values, keys));
+        add_rows(a, s, rows, block, a.kv.keys(i), whole ? values : copy_values(a, s, values, keys),
+                 0);
       } else if (whole && rows <= kDirectRows) {
         // Little is used twice: converted on the way into the products.
-        add_rows(a, s, rows, block, a.kv_half.keys(i), a.kv_half.values(i, a.head_dim));
+        const f16* values = a.kv_half.values(i, a.head_dim);
+        const f16* next = block + kKeys <= last ? a.kv_half.keys(i + 1) : values;
+        add_rows(a, s, rows, block, a.kv_half.keys(i), values, bytes_between(values, next));
       } else {
         add_rows(a, s, rows, block, copy_keys(a, s, a.kv_half.keys(i)),
-                 copy_values(a, s, a.kv_half.values(i, a.head_dim), keys));
+                 copy_values(a, s, a.kv_half.values(i, a.head_dim), keys), 0);
       }
     }
-    for (Index row = 0; row < rows; ++row) finish_row(a, s, row);
   }
 
-  static void begin_rows(const AttentionForward& a, const Scratch& s, Index rows) {
+  // all = all and part: every row's weights in terms of the larger of both largest scores.
+  static void merge_states(const AttentionForward& a, Index rows, const State& part,
+                           const State& all) {
+    const Index width = Tile::padded(a.head_dim);
+    for (Index row = 0; row < rows; ++row) {
+      const Vec old_top = V::set(all.top[row]), part_top = V::set(part.top[row]);
+      const Vec top = V::max(old_top, part_top);
+      const Vec f = exp2<V>(old_top - top), g = exp2<V>(part_top - top);
+      float* acc = all.acc + row * width;
+      const float* from = part.acc + row * width;
+      for (Index d = 0; d < width; d += kLanes) {
+        V::store(acc + d, V::fma(V::load(from + d), g, V::load(acc + d) * f));
+      }
+      float* sum = all.sum + row * kLanes;
+      V::store(sum, V::fma(V::load(part.sum + row * kLanes), g, V::load(sum) * f));
+      V::store_first(all.top + row, top, 1);
+    }
+  }
+
+  static Index bytes_between(const f16* from, const f16* to) {
+    return static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) -
+                              reinterpret_cast<std::uintptr_t>(from));
+  }
+
+  static void pack_queries(const AttentionForward& a, const Scratch& s, Index rows) {
     constexpr float kLog2E = 1.4426950408889634f;
     for (Index row = 0; row < rows; row += kRows) {
       const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
       Tile::pack_columns(a.q, a.q_stride, a.n_heads, a.head_dim, row, count, a.scale * kLog2E,
                          s.q + row * a.head_dim);
     }
+  }
+
+  static void begin_rows(const AttentionForward& a, const State& s, Index rows) {
     const Index width = Tile::padded(a.head_dim);
     for (Index i = 0; i < rows * width; i += kLanes) V::store(s.acc + i, V::set(0.f));
     for (Index row = 0; row < rows; ++row) {
@@ -123,17 +198,20 @@ struct AttentionForwardBody {
     return s.k;
   }
 
-  // Takes the keys of one block into all rows. B: float or f16.
+  // Takes the keys of one block into all rows. B: float or f16, where the next block's keys lie
+  // `ahead` bytes behind the values.
   template <class B>
   static void add_rows(const AttentionForward& a, const Scratch& s, Index rows, Index block,
-                       const B* keys, const B* values) {
-    for (Index row = 0; row < rows; row += kRows) add_block(a, s, row, rows, block, keys, values);
+                       const B* keys, const B* values, Index ahead) {
+    for (Index row = 0; row < rows; row += kRows) {
+      add_block(a, s, row, rows, block, keys, values, ahead);
+    }
   }
 
   // Takes the keys of one block into up to kRows rows.
   template <class B>
   static void add_block(const AttentionForward& a, const Scratch& s, Index row, Index rows,
-                        Index block, const B* keys, const B* values) {
+                        Index block, const B* keys, const B* values, Index ahead) {
     const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
     const Index low = a.first_position + row / a.n_heads;
     const Index high = a.first_position + (row + count - 1) / a.n_heads;
@@ -148,8 +226,8 @@ struct AttentionForwardBody {
     weigh(a, s, row, count, block, begin, end, factor);
     const Index width = Tile::padded(a.head_dim);
     Tile::template accumulate<kKeys, 1>(count, seen.end - seen.begin, s.p + seen.begin,
-                                        values + seen.begin * width, width, factor,
-                                        s.acc + row * width, width, width);
+                                        values + seen.begin * width, width, ahead, factor,
+                                        s.state.acc + row * width, width, width);
   }
 
   // Scores begin .. end-1 of `count` rows become weights 2^(score - top). factor[r]: by what the
@@ -162,14 +240,14 @@ struct AttentionForwardBody {
       const auto seen = Tile::visible(position, a.window, block, a.first_key);
       block_top[r] = mask_row(seen, begin, end, s.p + r * kKeys);
     }
-    const Vec old_top = V::load_first(s.top + row, count);
+    const Vec old_top = V::load_first(s.state.top + row, count);
     const Vec new_top = V::max(V::load_first(block_top, count), old_top);
-    V::store_first(s.top + row, new_top, count);
+    V::store_first(s.state.top + row, new_top, count);
     V::store_first(factor, exp2<V>(old_top - new_top), count);
     for (int r = 0; r < count; ++r) {
-      const Vec top = V::set(s.top[row + r]);
+      const Vec top = V::set(s.state.top[row + r]);
       float* p = s.p + r * kKeys;
-      float* sum = s.sum + (row + r) * kLanes;
+      float* sum = s.state.sum + (row + r) * kLanes;
       Vec total = V::load(sum) * V::set(factor[r]);
       for (int i = begin; i < end; i += kLanes) {
         const Vec weight = exp2<V>(V::load(p + i) - top);
@@ -196,7 +274,7 @@ struct AttentionForwardBody {
     return V::top(high);
   }
 
-  static void finish_row(const AttentionForward& a, const Scratch& s, Index row) {
+  static void finish_row(const AttentionForward& a, const State& s, Index row) {
     const Index t = row / a.n_heads;
     const Index h = row % a.n_heads;
     const float total = V::sum(V::load(s.sum + row * kLanes));

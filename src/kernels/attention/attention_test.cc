@@ -112,10 +112,8 @@ std::vector<float> scratch_of(std::int64_t floats) {
 }
 
 // The rows of tokens [begin, end) of the case, into the same rows of out and lse.
-void run_forward(const AttentionKernel& kernel, const Case& c, const Cache<float>& cache,
-                 Guarded& q, Guarded& out, Guarded& lse, std::int64_t begin, std::int64_t end) {
-  std::vector<float> scratch =
-      scratch_of(kernel.forward_scratch(end - begin, c.n_heads, c.head_dim));
+AttentionForward forward_call(const Case& c, const Cache<float>& cache, Guarded& q, Guarded& out,
+                              Guarded& lse, std::int64_t begin, std::int64_t end) {
   AttentionForward a;
   a.kv = cache.kv();
   a.q = q.row(begin), a.q_stride = q.stride();
@@ -124,7 +122,13 @@ void run_forward(const AttentionKernel& kernel, const Case& c, const Cache<float
   a.first_position = c.first_position + begin, a.n_tokens = end - begin;
   a.n_heads = c.n_heads, a.head_dim = c.head_dim, a.window = c.window;
   a.scale = static_cast<float>(scale_of(c));
-  kernel.forward(a, scratch.data());
+  return a;
+}
+void run_forward(const AttentionKernel& kernel, const Case& c, const Cache<float>& cache,
+                 Guarded& q, Guarded& out, Guarded& lse, std::int64_t begin, std::int64_t end) {
+  std::vector<float> scratch =
+      scratch_of(kernel.forward_scratch(end - begin, c.n_heads, c.head_dim));
+  kernel.forward(forward_call(c, cache, q, out, lse, begin, end), scratch.data());
 }
 
 Guarded guarded(const Doubles& values, std::int64_t rows, std::int64_t cols, int offset) {
@@ -145,6 +149,16 @@ const Case kCases[] = {
     {0, 130, 2, 32, 1},  {0, 130, 2, 32, 7},  {0, 200, 1, 64, 64},  {100, 90, 3, 16, 65},
     {300, 1, 4, 64, 30}, {10, 70, 2, 8, 500}, {0, 150, 5, 16, 129}, {0, 6, 60, 16, 3},
 };
+// Over several spans.
+const Case kLongCases[] = {
+    {1020, 9, 2, 16, 0},    {2100, 3, 8, 20, 0},  {1023, 1, 1, 64, 0},
+    {3000, 2, 2, 16, 1100}, {2047, 40, 1, 8, 30},
+};
+std::vector<Case> forward_cases() {
+  std::vector<Case> cases(std::begin(kCases), std::end(kCases));
+  cases.insert(cases.end(), std::begin(kLongCases), std::end(kLongCases));
+  return cases;
+}
 
 TEST(Attention, ReferenceGradientIsRight) {
   for (const Case& c : {Case{0, 6, 2, 5, 0}, Case{0, 9, 3, 4, 3}, Case{0, 1, 1, 3, 0}}) {
@@ -173,7 +187,7 @@ TEST(Attention, ReferenceByHand) {
 
 TEST(Attention, ForwardMatchesReference) {
   for (const auto& kernel : runnable(attention_kernels())) {
-    for (const Case& c : kCases) {
+    for (const Case& c : forward_cases()) {
       for (double scale : {1.0, 8.0}) {
         SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
         const Inputs in(c, scale);
@@ -194,7 +208,7 @@ TEST(Attention, ForwardMatchesReference) {
 // The same bits alone, in chunks of any size, and at once.
 TEST(Attention, BitsDoNotDependOnChunks) {
   for (const auto& kernel : runnable(attention_kernels())) {
-    for (const Case& c : kCases) {
+    for (const Case& c : forward_cases()) {
       SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
       const Inputs in(c, 3);
       const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
@@ -210,6 +224,36 @@ TEST(Attention, BitsDoNotDependOnChunks) {
         ASSERT_TRUE(testing::same_bits(out.floats(), parts.floats())) << "chunks of " << chunk;
         ASSERT_TRUE(testing::same_bits(lse.floats(), lse_parts.floats()));
       }
+    }
+  }
+}
+
+// Spans computed apart, the last one first.
+TEST(Attention, SpansGiveTheSameBits) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    if (kernel.forward_span == nullptr) continue;
+    for (const Case& c : forward_cases()) {
+      SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
+      const Inputs in(c, 3);
+      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
+      const std::int64_t width = c.n_heads * c.head_dim;
+      Guarded q = guarded(in.q, c.n_tokens, width, 1);
+      Guarded out(c.n_tokens, width), lse(c.n_tokens, c.n_heads);
+      run_forward(kernel, c, cache, q, out, lse, 0, c.n_tokens);
+      Guarded again(c.n_tokens, width, 5), lse_again(c.n_tokens, c.n_heads, 2);
+      const AttentionForward a = forward_call(c, cache, q, again, lse_again, 0, c.n_tokens);
+      const std::int64_t floats = kernel.state_floats(c.n_tokens, c.n_heads, c.head_dim);
+      const std::int64_t spans = last_span(a) - first_span(a) + 1;
+      std::vector<float> states = scratch_of(floats * spans);
+      std::vector<float> scratch =
+          scratch_of(kernel.forward_scratch(c.n_tokens, c.n_heads, c.head_dim));
+      for (std::int64_t i = spans - 1; i >= 0; --i) {
+        kernel.forward_span(a, first_span(a) + i, states.data() + i * floats, scratch.data());
+      }
+      kernel.merge_spans(a, states.data(), spans);
+      ASSERT_TRUE(testing::same_bits(out.floats(), again.floats()));
+      ASSERT_TRUE(testing::same_bits(lse.floats(), lse_again.floats()));
+      ASSERT_TRUE(again.intact() && lse_again.intact());
     }
   }
 }

@@ -44,10 +44,11 @@ struct AttentionTile {
   }
 
   // Element (r, n) of a is a[r * kRow + n * kStep]; vector c of row n of b is at
-  // b + n * b_step + c * b_vector. B: float or f16.
+  // b + n * b_step + c * b_vector. B: float or f16; for f16, what lies `ahead` bytes behind b is
+  // needed next.
   template <int R, int C, int kRow, int kStep, class B>
   static void multiply(Index n, const float* a, const B* b, Index b_step, Index b_vector,
-                       Vec (&acc)[R][C]) {
+                       Index ahead, Vec (&acc)[R][C]) {
     for (Index i = 0; i < n; ++i, a += kStep, b += b_step) {
       Vec right[C];
 #pragma GCC unroll 8
@@ -56,7 +57,8 @@ struct AttentionTile {
         // f16 comes straight from memory. Beside many products a load waits for its line; a row
         // alone asks fast enough, and is slower with these (17 instead of 28 GB/s).
         if constexpr (sizeof(B) == 2 && R > 3) {
-          if (c % 2 == 0) __builtin_prefetch(b + c * b_vector + n * b_step);
+          const char* const at = reinterpret_cast<const char*>(b + c * b_vector);
+          if (c % 2 == 0) __builtin_prefetch(at + ahead);
         }
       }
 #pragma GCC unroll 6
@@ -70,7 +72,7 @@ struct AttentionTile {
 
   // y[r][0 .. C*kLanes) = y[r][..] * factor[r] + sum_n a[r, n] * b[n][..]; factor null: 1.
   template <int R, int C, int kRow, int kStep, class B>
-  static void accumulate_strip(Index n, const float* a, const B* b, Index b_step,
+  static void accumulate_strip(Index n, const float* a, const B* b, Index b_step, Index ahead,
                                const float* factor, float* y, Index y_stride) {
     Vec acc[R][C];
 #pragma GCC unroll 6
@@ -81,7 +83,7 @@ struct AttentionTile {
         if (factor != nullptr) acc[r][c] = acc[r][c] * V::set(factor[r]);
       }
     }
-    multiply<R, C, kRow, kStep>(n, a, b, b_step, kLanes, acc);
+    multiply<R, C, kRow, kStep>(n, a, b, b_step, kLanes, ahead, acc);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
@@ -91,34 +93,34 @@ struct AttentionTile {
 
   // The same for `width` columns, a multiple of kLanes.
   template <int R, int kRow, int kStep, class B>
-  static void accumulate_rows(Index n, const float* a, const B* b, Index b_step,
+  static void accumulate_rows(Index n, const float* a, const B* b, Index b_step, Index ahead,
                               const float* factor, float* y, Index y_stride, Index width) {
     // Few rows have registers for more columns: rows of b are then read in longer runs.
     if constexpr (R <= 3 && kVectors > 2) {
       constexpr Index kLong = 2 * kVectors * kLanes;
       for (; width >= kLong; width -= kLong, b += kLong, y += kLong) {
-        accumulate_strip<R, 2 * kVectors, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+        accumulate_strip<R, 2 * kVectors, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
       }
     }
     constexpr Index kWhole = kVectors * kLanes;
     for (; width >= kWhole; width -= kWhole, b += kWhole, y += kWhole) {
-      accumulate_strip<R, kVectors, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+      accumulate_strip<R, kVectors, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
     }
     if constexpr (kVectors > 2) {
       if (width >= 2 * kLanes) {
-        accumulate_strip<R, 2, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+        accumulate_strip<R, 2, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
         width -= 2 * kLanes, b += 2 * kLanes, y += 2 * kLanes;
       }
     }
-    if (width > 0) accumulate_strip<R, 1, kRow, kStep>(n, a, b, b_step, factor, y, y_stride);
+    if (width > 0) accumulate_strip<R, 1, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
   }
 
   // The same for 1 to kRows rows.
   template <int kRow, int kStep, class B>
-  static void accumulate(int rows, Index n, const float* a, const B* b, Index b_step,
+  static void accumulate(int rows, Index n, const float* a, const B* b, Index b_step, Index ahead,
                          const float* factor, float* y, Index y_stride, Index width) {
     const auto run = [&]<int R>() {
-      accumulate_rows<R, kRow, kStep>(n, a, b, b_step, factor, y, y_stride, width);
+      accumulate_rows<R, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride, width);
     };
     with_rows(rows, run);
   }
@@ -172,7 +174,9 @@ struct AttentionTile {
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = V::set(0.f);
     }
-    multiply<R, C, 1, kRows>(head_dim, a, b, kKeys, kLanes, acc);
+    // The values lie behind the keys.
+    const Index ahead = Index{head_dim} * kKeys * static_cast<Index>(sizeof(B));
+    multiply<R, C, 1, kRows>(head_dim, a, b, kKeys, kLanes, ahead, acc);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8

@@ -117,14 +117,16 @@ void pack_words(const QuantLayout& l, const std::byte* block, std::int64_t row_b
   if (count == kQuantPanel) {
     for (int w = first; w < l.n_words; w += 4) {
       for (int r = 0; r < kQuantPanel; r += 4) {
-        transpose4(block + r * row_bytes + l.words_at + 4 * w, row_bytes, chunk + 64 * w + 4 * r);
+        transpose4(block + r * row_bytes + l.words_at + 4 * w, row_bytes,
+                   chunk + 64 * l.word_place(w) + 4 * r);
       }
     }
     return;
   }
   for (std::int64_t r = 0; r < count; ++r) {
     for (int w = first; w < l.n_words; ++w) {
-      store_word(chunk + 64 * w + 4 * r, load_word(block + r * row_bytes + l.words_at + 4 * w));
+      store_word(chunk + 64 * l.word_place(w) + 4 * r,
+                 load_word(block + r * row_bytes + l.words_at + 4 * w));
     }
   }
 }
@@ -172,7 +174,7 @@ void unpack_quant_block(const QuantLayout& l, const std::byte* panel, int lane, 
                         std::int64_t b, std::byte* block) noexcept {
   const std::byte* chunk = panel + b * l.chunk_size();
   for (int w = 0; w < l.n_words; ++w) {
-    const std::uint32_t word = load_word(chunk + 64 * w + 4 * lane);
+    const std::uint32_t word = load_word(chunk + 64 * l.word_place(w) + 4 * lane);
     store_word(block + l.words_at + 4 * w, l.fifth_bits && w == 0 ? bits_by_number(word) : word);
   }
   const std::byte* planes = chunk + 64 * l.n_words;

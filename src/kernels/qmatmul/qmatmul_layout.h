@@ -4,7 +4,8 @@
 // exactly the bytes of its 16 rows and holds the same information: a row can be read back.
 //
 //   panel      chunk of block 0, 1, ... (multiples of 64 bytes), then tail of block 0, 1, ...
-//   chunk      words [n_words][16 rows] of 4 bytes, then planes [n_planes][16 rows] of 1 byte
+//   chunk      words [n_words][16 rows] of 4 bytes, in the order in which they are needed, then
+//              planes [n_planes][16 rows] of 1 byte
 //   tail       [n_tails][16 rows] of tail_bytes
 //
 // One word of four neighbours in k of each of 16 rows is what one 512-bit dot product takes; the
@@ -31,6 +32,14 @@ struct QuantLayout {
   bool fifth_bits;  // word 0 holds the fifth bits of 32 numbers, number i in bit i: stored so that
                     // bit j of byte b belongs to number 4 j + b, as the other words have them
 
+  // Where word `w` of a block comes among its chunk's words. Four words from a multiple of 4 on
+  // stay together.
+  constexpr int word_place(int w) const {
+    if (type != QuantType::kQ6_K) return w;
+    // Each half of the block: its 8 words of upper bits, then its 16 of lower bits. One row alone
+    // reads memory a sixth faster than with all lower bits first, jumping to and fro.
+    return w < 32 ? w / 16 * 24 + 8 + w % 16 : (w - 32) / 8 * 24 + w % 8;
+  }
   constexpr std::int64_t blocks(std::int64_t k) const { return k / block_count; }
   constexpr std::int64_t chunk_size() const { return n_words * 64 + n_planes * 16; }
   constexpr std::int64_t tail_size() const { return std::int64_t{16} * n_tails * tail_bytes; }

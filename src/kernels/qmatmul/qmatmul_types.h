@@ -249,8 +249,8 @@ struct TakeQ6_K {
   }
   [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
     const auto low = V::set1_8(0x0f), two = V::set1_8(0x30);
-    const std::byte* lows = chunk + (g / 4 * 16 + g % 2 * 8) * 64;
-    const std::byte* highs = chunk + 2048 + g / 4 * 512;
+    const std::byte* highs = chunk + g / 4 * 1536;
+    const std::byte* lows = highs + 512 + g % 2 * 512;
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
       const auto v = V::bit_and(V::shift_right(V::load(lows + 64 * j), g % 4 / 2 * 4), low);
