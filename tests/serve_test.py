@@ -405,6 +405,7 @@ class Serve(unittest.TestCase):
                                ({"role": "assistant", "content": None, "tool_calls": []}, "content"),
                                ({"role": "assistant", "tool_calls": "f"}, "tool_calls"),
                                ({"role": "assistant", "tool_calls": [1]}, "tool_calls[0]"),
+                               ({"role": "assistant", "tool_calls": [{**call, "type": "web"}]}, "tool_calls[0].type"),
                                ({"role": "assistant", "tool_calls": [call, {"function": {"name": 3}}]},
                                 "tool_calls[1].function.name"),
                                ({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]},

@@ -50,13 +50,18 @@ bool says_otherwise(const json& message) {
   return false;
 }
 
-// The form of a call; ids are the client's business, templates that need them say so.
+// The form of a call; templates that need an id say so.
 void check_call(const json& call, const std::string& name) {
   const auto function = call.is_object() ? call.find("function") : call.end();
   if (!call.is_object() || function == call.end() || !function->is_object()) {
     throw bad_request("'" + name + "': expected {\"id\": ..., \"type\": \"function\", " +
                           "\"function\": {\"name\": ..., \"arguments\": ...}}",
                       name);
+  }
+  const Fields whole(call, name + ".");
+  whole.string("id", "");
+  if (whole.string("type", "function") != "function") {
+    throw bad_request("'" + name + ".type': expected function", name + ".type");
   }
   const Fields fields(*function, name + ".function.");
   if (fields.string("name", "").empty()) {

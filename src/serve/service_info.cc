@@ -149,6 +149,7 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
     check_field_names(body, RequestKind::kTokenize);
     const Fields fields(body);
     check_model(fields.string("model", ""));
+    const std::string text = fields.string("content", fields.string("prompt", ""));
     const bool special = fields.boolean("add_special_tokens", true);
     const bool generation = fields.boolean("add_generation_prompt", true);
     std::vector<std::int32_t> ids;
@@ -158,9 +159,9 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
       chat.add_generation_prompt = generation;
       ids = encode_chat(chat).ids;
     } else {
-      const char* const key = fields.find("content") != nullptr ? "content" : "prompt";
-      if (fields.find(key) == nullptr) throw bad_request("'prompt' is missing", "prompt");
-      ids = model_.loaded.tokenizer->encode(fields.string(key, ""), {.add_special = special});
+      const bool given = fields.find("content") != nullptr || fields.find("prompt") != nullptr;
+      if (!given) throw bad_request("'prompt' is missing", "prompt");
+      ids = model_.loaded.tokenizer->encode(text, {.add_special = special});
     }
     const json answer = {
         {"tokens", ids}, {"count", ids.size()}, {"max_model_len", engine_.context_limit()}};
