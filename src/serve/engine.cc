@@ -27,7 +27,9 @@ Engine::Engine(ops::Context& context, models::LoadedModel& model, const EngineLi
   thread_ = std::thread([this] { loop(); });
 }
 
-Engine::~Engine() {
+Engine::~Engine() { stop(); }
+
+void Engine::stop() {
   {
     const std::lock_guard lock(mutex_);
     accepting_ = false;
@@ -35,7 +37,7 @@ Engine::~Engine() {
     end_all_ = true;
   }
   wake_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 std::int64_t Engine::cache_bytes(const SequenceRequest& request) const {

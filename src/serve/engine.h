@@ -141,7 +141,7 @@ class Engine {
   // Borrows both; nobody else may use the context and the transformer while the engine lives.
   // Starts the thread.
   Engine(ops::Context& context, models::LoadedModel& model, const EngineLimits& limits);
-  ~Engine();  // ends what runs with kShutdown
+  ~Engine();  // stop()
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
@@ -156,6 +156,8 @@ class Engine {
   void stop_accepting();
   // Ends everything that was accepted, with kShutdown, within one step.
   void end_all();
+  // Does so and waits for it: no event comes any more.
+  void stop();
   bool idle() const;
 
   std::int64_t context_limit() const { return context_limit_; }

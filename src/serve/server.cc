@@ -133,7 +133,7 @@ void serve(ops::Context& context, const std::string& model, DType compute,
   std::fflush(stdout);
   Drain drain(options, http, service, engine);
   http.run([&](int count) { drain.on_signal(count); }, [&] { drain.on_tick(); });
-  engine.end_all();
+  engine.stop();  // before the connections end that its answers hold
 }
 
 void check(const std::string& model, const ServerOptions& options) {

@@ -23,6 +23,11 @@ class ConnectionExchange final : public Exchange {
   ConnectionExchange(std::shared_ptr<Connection> connection, std::uint64_t number,
                      HttpRequest request)
       : connection_(std::move(connection)), number_(number), request_(std::move(request)) {}
+  // The last holder of an exchange may be another thread, and a connection ends on its own.
+  ~ConnectionExchange() override {
+    boost::asio::io_context& io = connection_->hub().io;
+    asio::post(io, [connection = std::move(connection_)] {});
+  }
 
   HttpRequest& request() override { return request_; }
   void respond(HttpResponse response) override {
