@@ -333,6 +333,7 @@ void add_inspect(CLI::App& app) {
   command->add_option("--window", o->window, "tokens seen at once (default: the model's context)");
   command->add_flag("--samples", o->samples, "continue the beginning of each text, too");
   command->add_option("--sample-tokens", o->sample_tokens, "length of a sample")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("--seed", o->seed, "of the samples")->capture_default_str();
   o->machine.add_to(*command);

@@ -131,6 +131,10 @@ Generation Session::generate(std::span<const std::int32_t> prompt, const Generat
          config().vocab_size - 1);
   }
   if (prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt has no tokens");
+  if (options.max_tokens < 0) {
+    fail(ErrorKind::kInvalidArgument, "an answer of {} tokens: expected 0 or more",
+         options.max_tokens);
+  }
   if (options.constraint && options.ignore_eos) {
     fail(ErrorKind::kInvalidArgument, "an answer that is held to a grammar ends where it ends");
   }

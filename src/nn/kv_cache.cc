@@ -11,6 +11,8 @@ KvCache::KvCache(std::shared_ptr<KvPool> pool, std::int64_t length_limit)
     : pool_(std::move(pool)), length_limit_(length_limit) {}
 
 void KvCache::hold(KvPool::Page page) {
+  if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 4);
+  if (pages_.size() == pages_.capacity()) pages_.reserve(2 * pages_.size() + 4);
   blocks_.push_back(page.get());
   pages_.push_back(std::move(page));
 }
@@ -39,19 +41,22 @@ void KvCache::copy_from(const KvCache& other) {
   }
 }
 
-std::int64_t KvCache::share_prefix(const KvCache& other, std::int64_t positions) {
+void KvCache::share_prefix(const KvCache& other, std::int64_t positions) {
   CONCLAVE_CHECK(pool_ == other.pool_, "caches of different pools");
   CONCLAVE_CHECK(positions >= 0 && KvPool::pages(positions) <= other.pages(),
                  "{} positions of a cache with {} pages", positions, other.pages());
   release();
   const std::int64_t shared = positions / ops::kKeyBlock;
   for (std::int64_t i = 0; i < shared; ++i) hold(other.pages_[static_cast<std::size_t>(i)]);
-  if (positions % ops::kKeyBlock > 0) {
+  if (positions % ops::kKeyBlock == 0) return;
+  try {
     hold(pool_->take());
-    std::memcpy(blocks_.back(), other.blocks_[static_cast<std::size_t>(shared)],
-                static_cast<std::size_t>(pool_->page_bytes()));
+  } catch (const std::exception&) {
+    release();
+    throw;
   }
-  return shared;
+  std::memcpy(blocks_.back(), other.blocks_[static_cast<std::size_t>(shared)],
+              static_cast<std::size_t>(pool_->page_bytes()));
 }
 
 std::int64_t KvCache::bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t positions,

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "nn/kv_pool.h"
@@ -21,6 +22,8 @@ class KvCache {
  public:
   // Takes no memory yet.
   KvCache(std::shared_ptr<KvPool> pool, std::int64_t length_limit);
+  KvCache(const KvCache&) = delete;  // it would write to the same pages
+  KvCache& operator=(const KvCache&) = delete;
 
   // How long the sequence may become. Decides between the rotary angles of short and of long
   // sequences, once and for all of its tokens.
@@ -30,15 +33,17 @@ class KvCache {
   void reserve(std::int64_t positions);
   std::int64_t pages() const { return static_cast<std::int64_t>(pages_.size()); }
   void release();  // all memory
+  // Where the pages are.
+  std::span<std::byte* const> blocks() const { return blocks_; }
 
   ops::KvView layer(int layer) const;
   // Becomes a copy of another cache, in pages of its own.
   void copy_from(const KvCache& other);
   // Becomes the first `positions` of a cache of the same pool: holds the same pages, and a copy of
   // the last one where it is not full. Neither sequence writes to a page that both hold, as long as
-  // this one goes on from `positions` and the other does not go back. Throws Error(kOutOfMemory).
-  // Returns how many pages both hold.
-  std::int64_t share_prefix(const KvCache& other, std::int64_t positions);
+  // this one goes on from `positions` and the other does not go back. Throws Error(kOutOfMemory),
+  // and holds nothing then.
+  void share_prefix(const KvCache& other, std::int64_t positions);
 
   // Bytes that a sequence of so many positions takes.
   static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t positions,

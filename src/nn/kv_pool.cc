@@ -1,5 +1,6 @@
 #include "nn/kv_pool.h"
 
+#include <algorithm>
 #include <mutex>
 #include <vector>
 
@@ -7,15 +8,40 @@
 #include "tensor/tensor.h"
 
 namespace conclave::nn {
+namespace {
+
+// Pages are cut from slabs of about this size: large memory comes in huge pages of the system, and
+// a page alone would waste up to one of them.
+constexpr std::int64_t kSlabBytes = 64 << 20;
+
+}  // namespace
 
 struct KvPool::Memory {
   std::mutex mutex;  // of what follows
-  std::vector<AlignedBuffer> free;
-  std::int64_t pages = 0;  // that exist
+  std::vector<AlignedBuffer> slabs;
+  std::vector<std::byte*> free;  // has room for all pages
+  std::int64_t used = 0;
 
-  void give_back(AlignedBuffer page) {
+  std::byte* take(std::int64_t page_bytes) {
     const std::lock_guard lock(mutex);
-    free.push_back(std::move(page));  // has room for all pages
+    if (free.empty()) add_slab(page_bytes);
+    std::byte* const page = free.back();
+    free.pop_back();
+    ++used;
+    return page;
+  }
+  void give_back(std::byte* page) {
+    const std::lock_guard lock(mutex);
+    free.push_back(page);
+    --used;
+  }
+  void add_slab(std::int64_t page_bytes) {
+    const std::int64_t pages = std::max<std::int64_t>(1, kSlabBytes / page_bytes);
+    AlignedBuffer slab(static_cast<std::size_t>(pages * page_bytes));
+    free.reserve(static_cast<std::size_t>(used + pages));
+    std::byte* const memory = slab.data();
+    slabs.push_back(std::move(slab));
+    for (std::int64_t i = pages - 1; i >= 0; --i) free.push_back(memory + i * page_bytes);
   }
 };
 
@@ -26,26 +52,13 @@ KvPool::KvPool(int n_layers, int n_kv_heads, int head_dim, DType type)
       memory_(std::make_shared<Memory>()) {}
 
 KvPool::Page KvPool::take() {
-  AlignedBuffer page;
-  {
-    const std::lock_guard lock(memory_->mutex);
-    if (memory_->free.empty()) {
-      page = AlignedBuffer(static_cast<std::size_t>(page_bytes_));
-      memory_->free.reserve(static_cast<std::size_t>(++memory_->pages));
-    } else {
-      page = std::move(memory_->free.back());
-      memory_->free.pop_back();
-    }
-  }
-  std::byte* const data = page.data();
-  // The buffer waits in the deleter until the last holder is gone.
-  return {data, [memory = memory_, held = std::make_shared<AlignedBuffer>(std::move(page))](
-                    std::byte*) { memory->give_back(std::move(*held)); }};
+  // Where there is no memory for the counter, the page goes back at once.
+  return {memory_->take(page_bytes_), [memory = memory_](std::byte* p) { memory->give_back(p); }};
 }
 
 std::int64_t KvPool::used_pages() const {
   const std::lock_guard lock(memory_->mutex);
-  return memory_->pages - static_cast<std::int64_t>(memory_->free.size());
+  return memory_->used;
 }
 
 std::int64_t KvPool::pages(std::int64_t positions) {

@@ -20,6 +20,8 @@ constexpr std::int64_t kAttendAlone = 256 << 10;  // multiplications of queries 
 
 // Fewer tiles than this a thread, and each is taken apart where its context is long.
 constexpr std::int64_t kTasksPerThread = 4;
+// Unless the spans' states would take more than this.
+constexpr std::int64_t kMostStateFloats = 16 << 20;
 
 static_assert(kKeyBlock == kernels::kAttentionKeyBlock);
 
@@ -161,9 +163,9 @@ void run_tasks(Context& context, std::int64_t count, std::int64_t scratch_floats
 }
 
 // Few tasks over long contexts: every span of positions is a task, and whoever ends the last one of
-// a tile merges them.
+// a tile merges them. False: they are too many, and nothing was done.
 template <class Arguments>
-void forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scratch_floats,
+bool forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scratch_floats,
                       const Arguments& arguments) {
   struct Part {
     std::int64_t tile, span;
@@ -185,6 +187,7 @@ void forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scrat
       floats += kernel().state_floats(a.n_tokens, a.n_heads, a.head_dim);
     }
     tiles.push_back(tile);
+    if (floats > kMostStateFloats) return false;
   }
   float* const states = context.scratch<float>(Context::kAttentionStates, floats);
   std::vector<std::atomic<std::int64_t>> done(tiles.size());
@@ -198,6 +201,7 @@ void forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scrat
       kernel().merge_spans(tile.call, states + tile.first_state, tile.spans);
     }
   });
+  return true;
 }
 
 }  // namespace
@@ -278,8 +282,10 @@ void attention_forward(Context& context, const AttentionShape& shape,
   }
   const bool alone = pairs * q.cols <= kAttendAlone;
   const std::int64_t tasks = tiling.first_task.back();
-  if (!alone && tasks < kTasksPerThread * context.pool.size() && kernel().forward_span != nullptr) {
-    return forward_in_spans(context, tasks, scratch_floats, arguments);
+  const bool few = tasks < kTasksPerThread * context.pool.size();
+  if (!alone && few && kernel().forward_span != nullptr &&
+      forward_in_spans(context, tasks, scratch_floats, arguments)) {
+    return;
   }
   run_tasks(context, tasks, scratch_floats, alone,
             [&](std::int64_t task, float* scratch) { kernel().forward(arguments(task), scratch); });

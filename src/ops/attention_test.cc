@@ -197,8 +197,9 @@ TEST(Attention, BitsDoNotDependOnChunks) {
 
 // A long context is taken apart where few rows are computed at once, and gives the same bits.
 TEST(Attention, BitsDoNotDependOnSpans) {
+  // Wide enough that one row alone is worth the other thread.
   const AttentionShape shapes[] = {
-      {4, 1, 16, 0.25f, 0}, {2, 2, 32, 0.2f, 1100}, {2, 1, 20, 0.2f, 0}};
+      {16, 1, 16, 0.25f, 0}, {8, 2, 32, 0.2f, 1100}, {10, 1, 20, 0.2f, 0}};
   for (const AttentionShape& shape : shapes) {
     Context one(1), two(2);
     Batch wanted(shape, {2200}, 4);
@@ -218,15 +219,18 @@ TEST(Attention, BitsDoNotDependOnSpans) {
 // in a full pass, in chunks and decoding.
 TEST(Attention, HalfPrecisionIsReadExactly) {
   Context context(2);
-  for (const AttentionShape& shape : kShapes) {
-    Batch wanted(shape, {130}, 4);
+  std::vector<std::pair<AttentionShape, std::int64_t>> cases;
+  for (const AttentionShape& shape : kShapes) cases.emplace_back(shape, 130);
+  cases.emplace_back(AttentionShape{16, 2, 16, 0.25f, 0}, 1300);  // two spans
+  for (const auto& [shape, length] : cases) {
+    Batch wanted(shape, {length}, 4);
     for (auto* array : {&wanted.k, &wanted.v}) {
       for (float& x : *array) x = to_float(to_f16(x));
     }
     Batch batch = wanted;
     wanted.forward(context);
     for (std::int64_t chunk : {1, 3, 130}) {
-      testing::KvMemory<f16> cache(1, shape, 130, to_f16(NAN));
+      testing::KvMemory<f16> cache(1, shape, length, to_f16(NAN));
       batch.forward_in_chunks(context, cache.view(), chunk);
       ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
     }

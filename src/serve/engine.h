@@ -180,17 +180,20 @@ class Engine {
   void loop();
   bool wait_for_work();
   void take_from_queue(std::vector<SequencePtr>& ended);
-  bool fits(std::int64_t pages) const;
+  std::int64_t held_pages();
+  bool fits(std::int64_t pages, std::size_t starting);
   void resume();
   void start(SequencePtr sequence);
   void remove_ended();
   void step();
   void plan_rows();
   void take_pages();
+  bool grow(Sequence& sequence);
   void set_aside_last();
   void build_batch(nn::Batch& batch);
   void keep_ended(Sequence& sequence);
   bool reuse(Sequence& sequence);
+  void share(Sequence& sequence, PrefixCache::Match match);
   void record_routing(int layer, const moe::RoutingDecision& decision);
   void sample_rows();
   void pool_rows(const nn::Batch& batch);
@@ -226,7 +229,9 @@ class Engine {
   std::vector<Row> rows_;
   nn::Activations activations_;
   FloatMatrix hidden_, logits_;
-  std::int64_t prompt_rows_ = 0;  // of the batch
+  std::int64_t prompt_rows_ = 0;  // of the batch, computed for the first time
+  std::int64_t reused_rows_ = 0;  // held already by those that begin in it
+  std::int64_t held_pages_ = -1;  // by running_; -1: to be counted again
   PrefixCache prefixes_;
   std::thread thread_;
 };

@@ -51,21 +51,6 @@ Admission Engine::admission(const std::string& client) const {
   return admit(client, 1, 1);
 }
 
-// Whether so many pages are likely to be free, beside what running sequences hold, and one for each
-// to grow into: a sequence should not start only to be set aside.
-bool Engine::fits(std::int64_t pages) const {
-  for (const SequencePtr& sequence : running_) pages += sequence->pages() + 1;
-  return running_.empty() || pages <= most_pages_;
-}
-
-// Goes on with what was set aside.
-void Engine::resume() {
-  while (!set_aside_.empty() && fits(set_aside_.front()->pages())) {
-    running_.push_back(std::move(set_aside_.front()));
-    set_aside_.pop_front();
-  }
-}
-
 // Starts what fits, in turns between clients, and ends what waits in vain. Whose turn it is and who
 // does not fit yet is waited for: a large request would starve behind small ones.
 void Engine::take_from_queue(std::vector<SequencePtr>& ended) {
@@ -91,7 +76,7 @@ void Engine::take_from_queue(std::vector<SequencePtr>& ended) {
       const auto count = static_cast<std::int64_t>(running_.size() + starting.size());
       pages += queue_.front()->pages();
       if (count >= limits_.max_running) break;
-      if (!fits(pages) || (!starting.empty() && pages > most_pages_)) break;
+      if (!fits(pages, starting.size())) break;
       starting.push_back(queue_.pop());
       taken(*starting.back());
     }

@@ -62,17 +62,15 @@ void Engine::remove_ended() {
   std::for_each(running_.begin(), running_.end(), end_overdue);
   std::for_each(set_aside_.begin(), set_aside_.end(), end_overdue);
   std::erase_if(set_aside_, [](const SequencePtr& sequence) { return sequence->ended; });
-  std::int64_t pages = 0;
-  std::erase_if(running_, [&](const SequencePtr& sequence) {
-    pages += sequence->ended ? 0 : sequence->cache->pages() - sequence->shared_pages;
+  const std::size_t ended = std::erase_if(running_, [&](const SequencePtr& sequence) {
     if (sequence->ended) keep_ended(*sequence);
     return sequence->ended;
   });
-  const std::int64_t used = pool_->used_pages();
-  pages = std::min(pages, used);
+  if (ended > 0) held_pages_ = -1;
+  const std::int64_t held = held_pages();
   const std::lock_guard lock(mutex_);
-  status_.kv_bytes = pages * pool_->page_bytes();
-  status_.kept_bytes = (used - pages) * pool_->page_bytes();
+  status_.kv_bytes = held * pool_->page_bytes();
+  status_.kept_bytes = (pool_->used_pages() - held) * pool_->page_bytes();
   status_.set_aside = static_cast<std::int64_t>(set_aside_.size());
 }
 
@@ -81,37 +79,8 @@ void Engine::keep_ended(Sequence& s) {
   prefixes_.keep(s.request.client, std::move(computed), std::move(s.cache));
 }
 
-// Takes the beginning of its tokens from a sequence that ended, or from one before it in running_.
-// False: such a one is reading what both have in common, which is worth waiting for. The last token
-// is always computed: its row is what comes next.
-bool Engine::reuse(Sequence& s) {
-  if (s.request.pooling != Pooling::kNone) return true;  // wants the states of all its tokens
-  const std::span<const std::int32_t> wanted(s.tokens.data(), s.tokens.size() - 1);
-  PrefixCache::Match best = prefixes_.find(s.request.client, wanted);
-  if (best.cache != nullptr && !model_.transformer->same_angles(*best.cache, *s.cache)) best = {};
-  for (const SequencePtr& other : running_) {
-    if (other.get() == &s) break;
-    if (other->ended || other->request.client != s.request.client) continue;
-    if (!model_.transformer->same_angles(*other->cache, *s.cache)) continue;
-    std::int64_t common = common_prefix(wanted, other->tokens);
-    if (common < PrefixCache::kLeastTokens || common <= best.tokens) continue;
-    if (other->computed < common && !other->writing()) return false;
-    common = std::min(common, other->computed);  // while writing, all but the last token
-    best = {other->cache.get(), common};
-  }
-  if (best.cache == nullptr) return true;
-  // The page that is not full is copied, where there is one to copy it to.
-  if (pool_->used_pages() >= most_pages_) best.tokens -= best.tokens % ops::kKeyBlock;
-  s.shared_pages = s.cache->share_prefix(*best.cache, best.tokens);
-  s.computed = best.tokens;
-  if (s.furthest == 0) s.reused = best.tokens;
-  const std::lock_guard lock(mutex_);
-  status_.reused_tokens += best.tokens;
-  return true;
-}
-
 // One row of every answer; then the prompts share `prefill_chunk` rows equally, so that a short
-// prompt does not wait for a long one.
+// prompt does not wait for a long one. The oldest always gets one: it ends, whoever comes.
 void Engine::plan_rows() {
   std::vector<Sequence*> prompts;
   for (const SequencePtr& sequence : running_) {
@@ -121,37 +90,16 @@ void Engine::plan_rows() {
   }
   std::int64_t budget = limits_.prefill_chunk;
   auto waiting = static_cast<std::int64_t>(prompts.size());
+  if (!prompts.empty()) prompts.front()->rows = 1, --budget;
   std::stable_sort(prompts.begin(), prompts.end(), [](const Sequence* a, const Sequence* b) {
     return a->pending() < b->pending();
   });
   for (Sequence* sequence : prompts) {
     const std::int64_t share = std::max<std::int64_t>(1, budget / waiting--);
-    sequence->rows = std::min({share, sequence->pending(), budget});
-    budget -= sequence->rows;
+    const std::int64_t more = std::min({share, sequence->pending() - sequence->rows, budget});
+    sequence->rows += more;
+    budget -= more;
   }
-}
-
-// Memory for what is planned: of kept caches, or of those that started last.
-void Engine::take_pages() {
-  for (std::size_t i = 0; i < running_.size(); ++i) {
-    Sequence& s = *running_[i];
-    if (s.rows == 0) continue;
-    const std::int64_t needed = nn::KvPool::pages(s.computed + s.rows) - s.cache->pages();
-    while (pool_->used_pages() + needed > most_pages_) {
-      if (prefixes_.forget_oldest()) continue;
-      set_aside_last();
-      if (i == running_.size()) return;  // it was that one
-    }
-    s.cache->reserve(s.computed + s.rows);
-  }
-}
-
-void Engine::set_aside_last() {
-  running_.back()->set_aside();
-  set_aside_.push_front(std::move(running_.back()));
-  running_.pop_back();
-  const std::lock_guard lock(mutex_);
-  ++status_.preemptions;
 }
 
 void Engine::build_batch(nn::Batch& batch) {
@@ -159,7 +107,7 @@ void Engine::build_batch(nn::Batch& batch) {
   take_pages();
   ids_T_.clear();
   rows_.clear();
-  prompt_rows_ = 0;
+  prompt_rows_ = reused_rows_ = 0;
   for (const SequencePtr& sequence : running_) {
     Sequence& s = *sequence;
     if (s.rows == 0) continue;
@@ -168,6 +116,7 @@ void Engine::build_batch(nn::Batch& batch) {
     ids_T_.insert(ids_T_.end(), first, first + s.rows);
     batch.chunks.push_back({s.cache.get(), begin, s.rows, s.computed});
     const std::int64_t end = s.computed + s.rows;
+    if (s.furthest == 0) reused_rows_ += s.reused;
     const std::int64_t new_from = std::max(s.computed, s.furthest);
     const auto prompt = static_cast<std::int64_t>(s.request.prompt.size());
     prompt_rows_ += std::max<std::int64_t>(0, std::min(end, prompt) - new_from);
@@ -202,6 +151,7 @@ void Engine::step() {
   const Clock::time_point begin = Clock::now();
   nn::Batch batch;
   build_batch(batch);
+  if (batch.n_tokens() == 0) return;
   {
     const std::lock_guard lock(statistics_mutex_);
     const Clock::time_point now = Clock::now();
@@ -226,6 +176,7 @@ void Engine::step() {
   status_.step_seconds += seconds_since(begin);
   status_.routing_seconds = routing_seconds_;
   status_.prompt_tokens += prompt_rows_;
+  status_.reused_tokens += reused_rows_;
 }
 
 void Engine::sample_rows() {

@@ -19,8 +19,8 @@ void PrefixCache::keep(const std::string& client, std::vector<std::int32_t> toke
   if (entries_.size() > kMostEntries) entries_.pop_back();
 }
 
-bool PrefixCache::forget_oldest() {
-  if (entries_.empty()) return false;
+bool PrefixCache::forget_oldest(const nn::KvCache* but) {
+  if (entries_.empty() || entries_.back().cache.get() == but) return false;
   entries_.pop_back();
   return true;
 }

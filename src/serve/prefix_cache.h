@@ -29,8 +29,8 @@ class PrefixCache {
   // Takes a cache that holds `tokens`. What an entry of the same client holds of them goes.
   void keep(const std::string& client, std::vector<std::int32_t> tokens,
             std::unique_ptr<nn::KvCache> cache);
-  // Forgets what was used longest ago; false: there is nothing.
-  bool forget_oldest();
+  // Forgets what was used longest ago; false: there is nothing, or only `but`.
+  bool forget_oldest(const nn::KvCache* but = nullptr);
 
   // The entry that holds most of the beginning of `prompt`; null: none holds kLeastTokens. Valid
   // until the next keep or forget_oldest.

@@ -33,12 +33,12 @@ struct Engine::Sequence {
   }
   // It is read, and every step adds a token.
   bool writing() const { return generated() > 0 && pending() == 1; }
-  // What it takes of the pool in the next step at least, beside what others hold too.
-  std::int64_t pages() const { return nn::KvPool::pages(size() + 1) - shared_pages; }
+  // Pages that it will hold when its next token is there.
+  std::int64_t pages() const { return nn::KvPool::pages(size() + 1); }
   // Gives its memory back; everything will be computed anew.
   void set_aside() {
     cache->release();
-    computed = shared_pages = rows = 0;
+    computed = rows = 0;
     pooled.clear();
   }
   // Why it must end before its next step, or kNone.
@@ -52,11 +52,10 @@ struct Engine::Sequence {
   SequenceRequest request;
   std::vector<std::int32_t> tokens;  // prompt and answer
   std::unique_ptr<nn::KvCache> cache;
-  std::int64_t computed = 0;      // tokens whose keys and values are in the cache
-  std::int64_t shared_pages = 0;  // that were another's first
-  std::int64_t furthest = 0;      // the most that was ever computed
-  std::int64_t reused = 0;        // of the prompt, when it was read first
-  std::int64_t rows = 0;          // in this step
+  std::int64_t computed = 0;  // tokens whose keys and values are in the cache
+  std::int64_t furthest = 0;  // the most that was ever computed
+  std::int64_t reused = 0;    // of the prompt, when it was read first
+  std::int64_t rows = 0;      // in this step
   const text::Tokenizer& tokenizer;
   text::StreamDecoder decoder;
   infer::StopFilter filter;

@@ -29,7 +29,7 @@ std::string engine_metrics(const EngineStatus& s) {
     metric(out, name, type, help, static_cast<double>(number));
   };
   value("conclave_sequences_queued", "gauge", "Sequences that wait.", s.queued);
-  value("conclave_sequences_running", "gauge", "Sequences that are computed together.", s.running);
+  value("conclave_sequences_running", "gauge", "Sequences that have started.", s.running);
   value("conclave_queued_prompt_tokens", "gauge", "Prompt tokens that wait.", s.queued_tokens);
   value("conclave_kv_cache_bytes", "gauge", "Keys and values of running sequences.", s.kv_bytes);
   value("conclave_kept_kv_cache_bytes", "gauge",
