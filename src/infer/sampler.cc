@@ -95,28 +95,77 @@ void keep_typical(std::vector<Candidate>& candidates, std::vector<double>& p, do
   p.resize(n);
 }
 
-// Keeps the candidates, sorted, that top-k, top-p and min-p leave, with their probabilities.
-std::vector<double> filter(std::vector<Candidate>& candidates, const SamplingOptions& o) {
-  const bool cut = o.top_k > 0 && static_cast<std::size_t>(o.top_k) < candidates.size();
-  const auto keep = cut ? static_cast<std::size_t>(o.top_k) : candidates.size();
-  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(keep),
-                    candidates.end(), better);
-  candidates.resize(keep);
-  std::vector<double> p(keep);
-  double sum = 0;
-  for (std::size_t i = 0; i < keep; ++i) {
-    // An infinite best logit takes all the mass instead of making inf - inf.
-    const double gap = candidates[i].logit - candidates[0].logit;
-    p[i] = candidates[i].logit == candidates[0].logit ? 1.0 : std::exp(gap / o.temperature);
-    sum += p[i];
+// Candidates from the best on, with their probabilities over the best one's, sorted only as far as
+// somebody asks: of 150,000 tokens a choice rarely needs more than the first few dozen.
+class Ranking {
+ public:
+  Ranking(std::vector<Candidate> candidates, const SamplingOptions& o)
+      : candidates_(std::move(candidates)), temperature_(o.temperature) {
+    if (o.top_k > 0 && static_cast<std::size_t>(o.top_k) < candidates_.size()) {
+      sorted_ = static_cast<std::size_t>(o.top_k);
+      std::partial_sort(candidates_.begin(), begin_of_rest(), candidates_.end(), better);
+      candidates_.resize(sorted_);
+    }
+    best_ = std::min_element(candidates_.begin(), candidates_.end(), better)->logit;
+    for (const Candidate& c : candidates_) sum_ += probability(c);
   }
+
+  std::size_t size() const { return candidates_.size(); }
+  double sum() const { return sum_; }  // of all probabilities
+  const Candidate& at(std::size_t i) {
+    while (i >= sorted_) sort_more();
+    return candidates_[i];
+  }
+  double probability(const Candidate& c) const {
+    // An infinite best logit takes all the mass instead of making inf - inf.
+    if (c.logit == best_) return 1;
+    const double exponent = (c.logit - best_) / temperature_;
+    return exponent < kNothing ? 0 : std::exp(exponent);
+  }
+
+ private:
+  static constexpr double kNothing = -100;  // 4e-44: no number of tokens makes it count
+  static constexpr double kStep = 6;        // a band of this width is sorted at once
+
+  std::vector<Candidate>::iterator begin_of_rest() {
+    return candidates_.begin() + static_cast<std::ptrdiff_t>(sorted_);
+  }
+  void sort_more() {
+    depth_ -= kStep;
+    const auto near = [this](const Candidate& c) {
+      return c.logit == best_ || (c.logit - best_) / temperature_ >= depth_;
+    };
+    const auto end = depth_ < kNothing ? candidates_.end()
+                                       : std::partition(begin_of_rest(), candidates_.end(), near);
+    std::sort(begin_of_rest(), end, better);
+    sorted_ = static_cast<std::size_t>(end - candidates_.begin());
+  }
+
+  std::vector<Candidate> candidates_;
+  double temperature_;
+  double best_ = 0, sum_ = 0;
+  double depth_ = 0;
+  std::size_t sorted_ = 0;
+};
+
+// What of a ranking top-p, min-p and typical-p leave.
+struct Choices {
+  std::vector<Candidate> candidates;
+  std::vector<double> p;
+};
+Choices filter(Ranking& ranking, const SamplingOptions& o) {
+  Choices left;
   double mass = 0;
-  std::size_t n = 0;
-  while (n < keep && (n == 0 || (mass < o.top_p && p[n] >= o.min_p))) mass += p[n++] / sum;
-  p.resize(n);
-  candidates.resize(n);
-  if (o.typical_p < 1) keep_typical(candidates, p, o.typical_p);
-  return p;
+  for (std::size_t n = 0; n < ranking.size(); ++n) {
+    const Candidate& c = ranking.at(n);
+    const double p = ranking.probability(c);
+    if (n > 0 && (mass >= o.top_p || p < o.min_p)) break;
+    mass += p / ranking.sum();
+    left.candidates.push_back(c);
+    left.p.push_back(p);
+  }
+  if (o.typical_p < 1) keep_typical(left.candidates, left.p, o.typical_p);
+  return left;
 }
 
 }  // namespace
@@ -146,15 +195,23 @@ std::int32_t sample(std::span<const float> logits_V, const SamplingOptions& opti
   if (options.temperature == 0) {
     return std::min_element(candidates.begin(), candidates.end(), better)->id;
   }
-  const std::vector<double> p = filter(candidates, options);
-  double sum = 0;
-  for (double value : p) sum += value;
-  double target = Rng(options.seed).uniform(position) * sum;
+  Ranking ranking(std::move(candidates), options);
+  const double chance = Rng(options.seed).uniform(position);
+  if (options.top_p >= 1 && options.min_p <= 0 && options.typical_p >= 1) {
+    double target = chance * ranking.sum();
+    for (std::size_t i = 0; i < ranking.size(); ++i) {
+      target -= ranking.probability(ranking.at(i));
+      if (target < 0) return ranking.at(i).id;
+    }
+    return ranking.at(0).id;  // rounding left nothing: the likeliest
+  }
+  const auto [left, p] = filter(ranking, options);
+  double target = chance * std::accumulate(p.begin(), p.end(), 0.0);
   for (std::size_t i = 0; i < p.size(); ++i) {
     target -= p[i];
-    if (target < 0) return candidates[i].id;
+    if (target < 0) return left[i].id;
   }
-  return candidates.back().id;
+  return left.back().id;
 }
 
 Logprobs log_probabilities(std::span<const float> logits_V, std::int32_t chosen, int n) {

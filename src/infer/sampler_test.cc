@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/rng.h"
 
 namespace conclave::infer {
 namespace {
@@ -101,6 +102,44 @@ TEST(Sampler, FiltersKeepWhatTheirDefinitionsSay) {
   ASSERT_GT(kept.size(), 1u);
   ASSERT_LT(kept.size(), p.size());
   expect_shares(shares(o), only(p, kept));
+}
+
+// Sorting only as far as is needed chooses what sorting everything chooses.
+TEST(Sampler, ManyTokensAreChosenAsIfAllWereSorted) {
+  constexpr std::size_t kVocab = 5000;
+  const Rng rng(7);
+  for (const double spread : {0.1, 3.0, 40.0}) {
+    std::vector<float> logits(kVocab);
+    for (std::size_t i = 0; i < kVocab; ++i) {
+      logits[i] = static_cast<float>(spread * rng.normal(i));
+    }
+    std::vector<std::int32_t> order(kVocab);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+    });
+    for (const auto& [top_k, top_p] : {std::pair{0, 1.0}, {0, 0.9}, {700, 1.0}, {40, 0.5}}) {
+      SamplingOptions o;
+      o.temperature = 0.8, o.top_k = top_k, o.top_p = top_p, o.seed = 3;
+      std::vector<double> p;
+      double sum = 0, kept = 0, mass = 0;
+      for (std::size_t i = 0; i < (top_k > 0 ? static_cast<std::size_t>(top_k) : kVocab); ++i) {
+        const auto at = [&](std::size_t n) {
+          return double{logits[static_cast<std::size_t>(order[n])]};
+        };
+        p.push_back(std::exp((at(i) - at(0)) / o.temperature));
+        sum += p.back();
+      }
+      std::size_t n = 0;
+      while (n < p.size() && (n == 0 || mass < top_p)) mass += p[n] / sum, kept += p[n++];
+      for (std::uint64_t position = 0; position < 50; ++position) {
+        double target = Rng(o.seed).uniform(position) * kept;
+        std::size_t i = 0;
+        while (i + 1 < n && (target -= p[i]) >= 0) ++i;
+        ASSERT_EQ(sample(logits, o, {}, position, nullptr), order[i]) << spread << ' ' << top_k;
+      }
+    }
+  }
 }
 
 TEST(Sampler, TypicalKeepsTheTokensNearestToTheEntropy) {

@@ -430,10 +430,9 @@ TEST_F(EngineTest, WhatIsSetAsideCanLeave) {
     if (engine.status().set_aside > 0) *youngest.cancelled = true;
     next(std::move(event));
   };
-  submit(engine, std::move(first));
   SequenceRequest second = youngest.request(prompt(20, 2), 160, 2);
   second.client = "b";
-  submit(engine, std::move(second));
+  ASSERT_EQ(engine.submit({std::move(first), std::move(second)}), Admission::kAccepted);
   EXPECT_EQ(oldest.wait().end, EndReason::kLength);
   const Result left = youngest.wait();
   EXPECT_EQ(left.end, EndReason::kCancelled);
@@ -466,8 +465,8 @@ TEST_F(EngineTest, SharedPagesCountForWhoMayStart) {
     if (event.id >= 0 && ++events > 1) least = std::min(least, engine.status().kv_bytes);
     next(std::move(event));
   };
-  submit(engine, std::move(again));
-  submit(engine, request(b, prompt(250, 5), 4, "b"));
+  ASSERT_EQ(engine.submit({std::move(again), request(b, prompt(250, 5), 4, "b")}),
+            Admission::kAccepted);
   EXPECT_EQ(a.wait().end, EndReason::kLength);
   EXPECT_EQ(b.wait().end, EndReason::kLength);
   EXPECT_EQ(engine.status().preemptions, 0);
@@ -531,11 +530,11 @@ TEST_F(EngineTest, SharingAndSettingAsideGoTogether) {
 
 TEST_F(EngineTest, AnEmbeddingThatIsSetAsideIsTheSame) {
   load_long();
-  const auto embed = [&](Engine& engine, Collector& collector) {
+  const auto embed = [&](Collector& collector) {
     SequenceRequest request = collector.request(prompt(150, 2), 0, 2);
     request.client = "b";
     request.pooling = Pooling::kMean;
-    submit(engine, std::move(request));
+    return request;
   };
   EngineLimits limits;
   limits.prefill_chunk = 2;
@@ -543,15 +542,15 @@ TEST_F(EngineTest, AnEmbeddingThatIsSetAsideIsTheSame) {
   {
     Engine engine(context_, model_, limits);
     Collector collector;
-    embed(engine, collector);
+    submit(engine, embed(collector));
     wanted = collector.wait().embedding;
     ASSERT_FALSE(wanted.empty());
   }
   limits.kv_bytes = 4 * model_.transformer->cache_bytes(1);
   Engine engine(context_, model_, limits);
   Collector writes, reads;
-  submit(engine, writes.request(prompt(4, 1), 190, 1));
-  embed(engine, reads);  // reads while the other grows
+  ASSERT_EQ(engine.submit({writes.request(prompt(4, 1), 190, 1), embed(reads)}),
+            Admission::kAccepted);  // in one step: one reads while the other grows
   EXPECT_EQ(reads.wait().embedding, wanted);
   EXPECT_EQ(writes.wait().end, EndReason::kLength);
   EXPECT_GT(engine.status().preemptions, 0);
