@@ -64,8 +64,8 @@ class Session {
                       const TextCallback& on_text);
   // Keeps the keys and values of up to `tokens` positions from one call of generate to the next: a
   // prompt that begins like the last one and its answer is computed from where it differs. Prompts
-  // and answers are limited to `tokens`. Throws Error(kOutOfMemory), kInvalidArgument beyond the
-  // model's context.
+  // and answers are limited to `tokens`. Memory is taken as they grow. Throws
+  // Error(kInvalidArgument) beyond the model's context.
   void keep_context(std::int64_t tokens);
   // Tokens that end an answer.
   const std::vector<std::int32_t>& end_ids() const { return model_.end_ids; }

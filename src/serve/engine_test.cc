@@ -473,6 +473,37 @@ TEST_F(EngineTest, SharedPagesCountForWhoMayStart) {
   EXPECT_GE(least, 5 * model_.transformer->cache_bytes(1));
 }
 
+// A long prompt moves in every step, however many short ones come after it.
+TEST_F(EngineTest, ShortPromptsDoNotHoldUpTheOldest) {
+  constexpr int kShort = 20;
+  EngineLimits limits;
+  limits.prefill_chunk = 1;
+  limits.max_running = 4;
+  Engine engine(context_, model_, limits);
+  Collector oldest;
+  std::vector<Collector> others(kShort);
+  std::atomic<int> ended = 0, before = kShort;
+  const auto ends = [](SequenceRequest request, std::string client, std::function<void()> then) {
+    request.client = std::move(client);
+    request.on_event = [then = std::move(then), next = std::move(request.on_event)](Event&& event) {
+      if (event.end != EndReason::kNone) then();
+      next(std::move(event));
+    };
+    return request;
+  };
+  std::vector<SequenceRequest> requests;
+  // Equal clients take turns by name: the empty one is the first to start.
+  requests.push_back(ends(oldest.request(prompt(40, 1), 1, 1), "", [&] { before = ended.load(); }));
+  for (int i = 0; i < kShort; ++i) {
+    requests.push_back(
+        ends(others[i].request(prompt(6, 2 + i), 1, 1), std::to_string(i), [&] { ++ended; }));
+  }
+  ASSERT_EQ(engine.submit(std::move(requests)), Admission::kAccepted);
+  EXPECT_EQ(oldest.wait().end, EndReason::kLength);
+  for (Collector& other : others) EXPECT_EQ(other.wait().end, EndReason::kLength);
+  EXPECT_LT(before, kShort / 2);
+}
+
 // However small the steps and whoever is beside it.
 TEST_F(EngineTest, TheOldestAlwaysEnds) {
   load_long();

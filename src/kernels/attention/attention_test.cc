@@ -205,24 +205,39 @@ TEST(Attention, ForwardMatchesReference) {
   }
 }
 
+// A case with all its rows computed at once.
+struct WholeForward {
+  Inputs in;
+  Cache<float> cache;
+  std::int64_t width;
+  Guarded q, out, lse;
+
+  WholeForward(const AttentionKernel& kernel, const Case& c)
+      : in(c, 3),
+        cache(in.k, in.v, c.positions(), c.head_dim),
+        width(std::int64_t{c.n_heads} * c.head_dim),
+        q(guarded(in.q, c.n_tokens, width, 1)),
+        out(c.n_tokens, width),
+        lse(c.n_tokens, c.n_heads) {
+    run_forward(kernel, c, cache, q, out, lse, 0, c.n_tokens);
+  }
+};
+
 // The same bits alone, in chunks of any size, and at once.
 TEST(Attention, BitsDoNotDependOnChunks) {
   for (const auto& kernel : runnable(attention_kernels())) {
     for (const Case& c : forward_cases()) {
       SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
-      const Inputs in(c, 3);
-      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
-      const std::int64_t width = c.n_heads * c.head_dim;
-      Guarded q = guarded(in.q, c.n_tokens, width, 1);
-      Guarded out(c.n_tokens, width), lse(c.n_tokens, c.n_heads);
-      run_forward(kernel, c, cache, q, out, lse, 0, c.n_tokens);
+      WholeForward whole(kernel, c);
       for (std::int64_t chunk : {1, 2, 3, 7, 16}) {
-        Guarded parts(c.n_tokens, width, 9), lse_parts(c.n_tokens, c.n_heads, 1);
+        Guarded parts(c.n_tokens, whole.width, 9), lse_parts(c.n_tokens, c.n_heads, 1);
         for (std::int64_t t = 0; t < c.n_tokens; t += chunk) {
-          run_forward(kernel, c, cache, q, parts, lse_parts, t, std::min(c.n_tokens, t + chunk));
+          run_forward(kernel, c, whole.cache, whole.q, parts, lse_parts, t,
+                      std::min(c.n_tokens, t + chunk));
         }
-        ASSERT_TRUE(testing::same_bits(out.floats(), parts.floats())) << "chunks of " << chunk;
-        ASSERT_TRUE(testing::same_bits(lse.floats(), lse_parts.floats()));
+        ASSERT_TRUE(testing::same_bits(whole.out.floats(), parts.floats()))
+            << "chunks of " << chunk;
+        ASSERT_TRUE(testing::same_bits(whole.lse.floats(), lse_parts.floats()));
       }
     }
   }
@@ -234,14 +249,10 @@ TEST(Attention, SpansGiveTheSameBits) {
     if (kernel.forward_span == nullptr) continue;
     for (const Case& c : forward_cases()) {
       SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
-      const Inputs in(c, 3);
-      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
-      const std::int64_t width = c.n_heads * c.head_dim;
-      Guarded q = guarded(in.q, c.n_tokens, width, 1);
-      Guarded out(c.n_tokens, width), lse(c.n_tokens, c.n_heads);
-      run_forward(kernel, c, cache, q, out, lse, 0, c.n_tokens);
-      Guarded again(c.n_tokens, width, 5), lse_again(c.n_tokens, c.n_heads, 2);
-      const AttentionForward a = forward_call(c, cache, q, again, lse_again, 0, c.n_tokens);
+      WholeForward whole(kernel, c);
+      Guarded again(c.n_tokens, whole.width, 5), lse_again(c.n_tokens, c.n_heads, 2);
+      const AttentionForward a =
+          forward_call(c, whole.cache, whole.q, again, lse_again, 0, c.n_tokens);
       const std::int64_t floats = kernel.state_floats(c.n_tokens, c.n_heads, c.head_dim);
       const std::int64_t spans = last_span(a) - first_span(a) + 1;
       std::vector<float> states = scratch_of(floats * spans);
@@ -251,8 +262,8 @@ TEST(Attention, SpansGiveTheSameBits) {
         kernel.forward_span(a, first_span(a) + i, states.data() + i * floats, scratch.data());
       }
       kernel.merge_spans(a, states.data(), spans);
-      ASSERT_TRUE(testing::same_bits(out.floats(), again.floats()));
-      ASSERT_TRUE(testing::same_bits(lse.floats(), lse_again.floats()));
+      ASSERT_TRUE(testing::same_bits(whole.out.floats(), again.floats()));
+      ASSERT_TRUE(testing::same_bits(whole.lse.floats(), lse_again.floats()));
       ASSERT_TRUE(again.intact() && lse_again.intact());
     }
   }
