@@ -292,8 +292,7 @@ void decode_quant_row(const PackedMatrix::QuantPart& part, std::int64_t i, std::
   const std::byte* panel = part.panels + i / kQuantPanel * layout.panel_size(k);
   std::array<std::byte, 256> block;
   for (std::int64_t b = 0; b < layout.blocks(k); ++b) {
-    kernels::unpack_quant_block(layout, panel, static_cast<int>(i % kQuantPanel), k, b,
-                                block.data());
+    kernels::unpack_quant_block(layout, panel, static_cast<int>(i % kQuantPanel), b, block.data());
     dequantize(part.type, block.data(), layout.block_count, out + b * layout.block_count);
   }
 }

@@ -154,20 +154,6 @@ inline void for_rows(Index m, const Body& body) {
   }
 }
 
-// Asks for the weights that come next, far enough ahead to be there in time and into the second
-// level: the dot products of a block fill the window in which the processor looks ahead, and
-// without this a row alone reads at half of what memory delivers (Zen 4).
-constexpr Index kAhead = 32 << 10;
-template <int kBytes>
-inline void fetch_ahead(const std::byte* at) {
-  const auto address = reinterpret_cast<std::uintptr_t>(at) + kAhead;
-#pragma GCC unroll 8
-  for (int i = 0; i < (kBytes + 63) / 64; ++i) {
-    __builtin_prefetch(reinterpret_cast<const void*>(address + static_cast<std::uintptr_t>(64 * i)),
-                       0, 2);
-  }
-}
-
 template <class V, class T>
 inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
                         const std::byte* panel, Sums& sums) {
@@ -175,15 +161,13 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
   const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
   const std::byte* extra = tile.left + layout.sums_at(m, k);
-  const std::byte* tails = panel + blocks * T::kChunk;
   for (Index b = 0; b < blocks; ++b) {
-    fetch_ahead<T::kChunk>(panel + b * T::kChunk);
+    const std::byte* factors = panel + b * (T::kFactors + T::kWords);
     typename V::I w[8];
-    T::numbers(panel + b * T::kChunk, w);
-    const std::byte* tail = tails + b * T::kTail;
-    const auto d = T::scale(tail);
+    T::numbers(factors + T::kFactors, w);
+    const auto d = T::scale(factors);
     auto min = d;
-    if constexpr (T::kMin) min = T::min(tail);
+    if constexpr (T::kMin) min = T::min(factors);
     const LeftBlock left = {q + b * m * 32, reinterpret_cast<const std::int32_t*>(extra) + b * m,
                             scale + b * m, reinterpret_cast<const float*>(extra) + b * m};
     for_rows<V>(m, [&]<int R>(Index r) { rows_of_32<V, T, R>(w, d, min, left, r, sums); });
@@ -198,17 +182,17 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
   const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
   const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
   const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(m, k));
-  const std::byte* tails = panel + blocks * T::kChunk;
   Sums part;
   for (Index b = 0; b < blocks; ++b) {
-    const std::byte* chunk = panel + b * T::kChunk;
+    const std::byte* factors = panel + b * (T::kFactors + T::kPlanes + T::kWords);
+    const std::byte* words = factors + T::kFactors + T::kPlanes;
     Super<V> super;
-    T::prepare(chunk, tails + b * T::kTail, super);
+    T::prepare(factors, super);
     for (Index r = 0; r < m; ++r) V::storef(part.of[r], V::zerof());
     for (int g = 0; g < 8; ++g) {
-      fetch_ahead<T::kChunk / 8>(chunk + T::kChunk / 8 * g);
       typename V::I w[8];
-      T::numbers(chunk, g, w);
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) w[j] = T::number(words, g, j);
       const Index at = (b * 8 + g) * m;
       const LeftBlock left = {q + at * 32, extra + at * kParts, nullptr, nullptr};
       const auto d0 = super.scale[kParts * g], d1 = super.scale[kParts * g + kParts - 1];
@@ -221,8 +205,7 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
   }
 }
 
-// The same for R rows, whose sums stay in registers, and with the eight groups of a super-block
-// spelled out: few rows are bound by taking weights apart.
+// The same for R rows, whose sums stay in registers: few rows are bound by taking weights apart.
 template <class V, class T, int R>
 inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
                             const std::byte* panel, Sums& sums) {
@@ -232,16 +215,14 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   const std::byte* extra = tile.left + layout.sums_at(R, k);
   const auto* start = reinterpret_cast<const std::int32_t*>(extra);
   const auto* scaled_sum = reinterpret_cast<const float*>(extra);
-  const std::byte* tails = panel + blocks * T::kChunk;
   typename V::F total[R];
 #pragma GCC unroll 4
   for (int i = 0; i < R; ++i) total[i] = V::zerof();
   for (Index b = 0; b < blocks; ++b) {
-    fetch_ahead<T::kChunk>(panel + b * T::kChunk);
+    const std::byte* factors = panel + b * (T::kFactors + T::kWords);
     typename V::I w[8];
-    T::numbers(panel + b * T::kChunk, w);
-    const std::byte* tail = tails + b * T::kTail;
-    const auto d = T::scale(tail);
+    T::numbers(factors + T::kFactors, w);
+    const auto d = T::scale(factors);
     const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
     typename V::I dot[R];
     dots_of_32<V, T, R>(w, left, 0, dot);
@@ -249,7 +230,7 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
     for (int i = 0; i < R; ++i) {
       total[i] = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[i]), total[i]);
       if constexpr (T::kMin) {
-        total[i] = V::fma(T::min(tail), V::set1f(left.scaled_sum[i]), total[i]);
+        total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
       }
     }
   }
@@ -257,22 +238,42 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   for (int i = 0; i < R; ++i) V::storef(sums.of[i], total[i]);
 }
 
-template <class V, class T, int R, int G>
-[[gnu::always_inline]] inline void group_of_few(const std::byte* chunk, const std::int8_t* q,
-                                                const std::int32_t* start, const Super<V>& super,
-                                                typename V::F* part) {
+// Groups kFirst .. kFirst + kCount - 1 of a super-block, whose words are read together.
+template <class V, class T, int R, int kFirst, int kCount>
+[[gnu::always_inline]] inline void groups_of_few(const std::byte* words, const std::int8_t* q,
+                                                 const std::int32_t* start, const Super<V>& super,
+                                                 typename V::F* part) {
   constexpr int kParts = T::kGroups16 ? 2 : 1;
-  fetch_ahead<T::kChunk / 8>(chunk + T::kChunk / 8 * G);
-  typename V::I w[8];
-  T::numbers(chunk, G, w);
-  const LeftBlock left = {q + G * R * 32, start + G * R * kParts, nullptr, nullptr};
-  typename V::I dot[kParts][R];
-  dots_of_group<V, T, R>(w, left, 0, dot);
+  typename V::I dot[kCount][kParts][R];
 #pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) {
-    part[i] = V::fma(V::to_float(dot[0][i]), super.scale[kParts * G], part[i]);
-    if constexpr (T::kGroups16) {
-      part[i] = V::fma(V::to_float(dot[1][i]), super.scale[2 * G + 1], part[i]);
+  for (int g = 0; g < kCount; ++g) {
+#pragma GCC unroll 8
+    for (int i = 0; i < R * kParts; ++i) {
+      dot[g][i % kParts][i / kParts] =
+          T::kStart ? V::set1_32(start[(kFirst + g) * R * kParts + i]) : V::zero();
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+#pragma GCC unroll 4
+    for (int g = 0; g < kCount; ++g) {
+      const auto w = T::number(words, kFirst + g, j);
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) {
+        auto& sum = dot[g][T::kGroups16 ? j / 4 : 0][i];
+        sum = V::template dot<T::kWide>(sum, w, q + ((kFirst + g) * R + i) * 32 + 4 * j);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int g = 0; g < kCount; ++g) {
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 2
+      for (int p = 0; p < kParts; ++p) {
+        part[i] =
+            V::fma(V::to_float(dot[g][p][i]), super.scale[kParts * (kFirst + g) + p], part[i]);
+      }
     }
   }
 }
@@ -284,27 +285,28 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
   const Index k = tile.k, blocks = k / 256;
   const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
   const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(R, k));
-  const std::byte* tails = panel + blocks * T::kChunk;
   typename V::F total[R];
 #pragma GCC unroll 4
   for (int i = 0; i < R; ++i) total[i] = V::zerof();
   for (Index b = 0; b < blocks; ++b) {
-    const std::byte* chunk = panel + b * T::kChunk;
+    const std::byte* factors = panel + b * (T::kFactors + T::kPlanes + T::kWords);
+    const std::byte* words = factors + T::kFactors + T::kPlanes;
     const auto* q = reinterpret_cast<const std::int8_t*>(tile.left) + b * R * 256;
     const std::int32_t* start = extra + b * 8 * R * kParts;
     Super<V> super;
-    T::prepare(chunk, tails + b * T::kTail, super);
+    T::prepare(factors, super);
     typename V::F part[R];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) part[i] = V::zerof();
-    group_of_few<V, T, R, 0>(chunk, q, start, super, part);
-    group_of_few<V, T, R, 1>(chunk, q, start, super, part);
-    group_of_few<V, T, R, 2>(chunk, q, start, super, part);
-    group_of_few<V, T, R, 3>(chunk, q, start, super, part);
-    group_of_few<V, T, R, 4>(chunk, q, start, super, part);
-    group_of_few<V, T, R, 5>(chunk, q, start, super, part);
-    group_of_few<V, T, R, 6>(chunk, q, start, super, part);
-    group_of_few<V, T, R, 7>(chunk, q, start, super, part);
+    if constexpr (R * kParts <= 4) {
+      groups_of_few<V, T, R, 0, 4>(words, q, start, super, part);
+      groups_of_few<V, T, R, 4, 4>(words, q, start, super, part);
+    } else {  // more sums than registers
+      groups_of_few<V, T, R, 0, 2>(words, q, start, super, part);
+      groups_of_few<V, T, R, 2, 2>(words, q, start, super, part);
+      groups_of_few<V, T, R, 4, 2>(words, q, start, super, part);
+      groups_of_few<V, T, R, 6, 2>(words, q, start, super, part);
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
       const auto scaled = less_minimums<V, T>(part[i], super, extra, b * R + i);

@@ -20,18 +20,18 @@ struct Words {
 struct Planes {
   int at = 0, count = 0;
 };
-struct Tails {
+struct Factors {
   int at, count, bytes = 2;
 };
 
 template <class Block>
-constexpr QuantLayout layout(QuantType type, Words words, Planes planes, Tails tails,
+constexpr QuantLayout layout(QuantType type, Words words, Planes planes, Factors factors,
                              bool fifth_bits = false) {
   static_assert(Block::kCount == 32 || Block::kCount == 256);
-  return {type,         Block::kCount, static_cast<int>(sizeof(Block)),
-          words.at,     words.count,   planes.at,
-          planes.count, tails.at,      tails.count,
-          tails.bytes,  fifth_bits};
+  return {type,          Block::kCount, static_cast<int>(sizeof(Block)),
+          words.at,      words.count,   planes.at,
+          planes.count,  factors.at,    factors.count,
+          factors.bytes, fifth_bits};
 }
 
 constexpr std::array kLayouts = {
@@ -52,12 +52,17 @@ constexpr std::array kLayouts = {
 
 constexpr bool whole_blocks() {
   for (const QuantLayout& l : kLayouts) {
-    if (l.chunk_size() % 64 != 0) return false;
-    if (l.chunk_size() + l.tail_size() != 16 * l.block_bytes) return false;
+    for (int w = l.n_words % 4; w < l.n_words; w += 4) {  // moved four at a time
+      const int place = l.word_place(w), step = l.word_place(w + 1) - place;
+      for (int i = 2; i < 4; ++i) {
+        if (l.word_place(w + i) != place + i * step) return false;
+      }
+    }
+    if (l.panel_block_size() != 16 * l.block_bytes) return false;
   }
   return true;
 }
-static_assert(whole_blocks(), "every byte of a block has one place");
+static_assert(whole_blocks(), "every byte of a block has a place, four words in even steps");
 
 // Bits 0, 4, 8, ... 28 to bits 0 .. 7.
 std::uint32_t every_fourth_bit(std::uint32_t bits) {
@@ -88,13 +93,13 @@ std::uint32_t load_word(const std::byte* p) {
 }
 void store_word(std::byte* p, std::uint32_t word) { std::memcpy(p, &word, sizeof(word)); }
 
-// Four words of each of four rows, `stride` bytes apart, to four places 64 bytes apart.
-void transpose4(const std::byte* rows, std::int64_t stride, std::byte* out) {
+// Four words of each of four rows, `stride` bytes apart, to four places `step` bytes apart.
+void transpose4(const std::byte* rows, std::int64_t stride, std::byte* out, std::int64_t step) {
   const auto load = [&](int r) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + r * stride));
   };
   const auto store = [&](int w, __m128i v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 64 * w), v);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + step * w), v);
   };
   const __m128i a = load(0), b = load(1), c = load(2), d = load(3);
   const __m128i ab_low = _mm_unpacklo_epi32(a, b), ab_high = _mm_unpackhi_epi32(a, b);
@@ -106,26 +111,27 @@ void transpose4(const std::byte* rows, std::int64_t stride, std::byte* out) {
 }
 
 void pack_words(const QuantLayout& l, const std::byte* block, std::int64_t row_bytes,
-                std::int64_t count, std::byte* chunk) {
+                std::int64_t count, std::byte* words) {
   const int first = l.n_words % 4;  // types of 32 with a fifth bit have 5 words
   for (std::int64_t r = 0; r < count; ++r) {
     for (int w = 0; w < first; ++w) {
       const std::uint32_t word = load_word(block + r * row_bytes + l.words_at + 4 * w);
-      store_word(chunk + 64 * w + 4 * r, l.fifth_bits && w == 0 ? bits_by_byte(word) : word);
+      store_word(words + 64 * w + 4 * r, l.fifth_bits && w == 0 ? bits_by_byte(word) : word);
     }
   }
   if (count == kQuantPanel) {
     for (int w = first; w < l.n_words; w += 4) {
+      const int place = l.word_place(w), step = l.word_place(w + 1) - place;
       for (int r = 0; r < kQuantPanel; r += 4) {
         transpose4(block + r * row_bytes + l.words_at + 4 * w, row_bytes,
-                   chunk + 64 * l.word_place(w) + 4 * r);
+                   words + 64 * place + 4 * r, 64 * step);
       }
     }
     return;
   }
   for (std::int64_t r = 0; r < count; ++r) {
     for (int w = first; w < l.n_words; ++w) {
-      store_word(chunk + 64 * l.word_place(w) + 4 * r,
+      store_word(words + 64 * l.word_place(w) + 4 * r,
                  load_word(block + r * row_bytes + l.words_at + 4 * w));
     }
   }
@@ -149,48 +155,46 @@ void pack_quant_panel(const QuantLayout& l, const std::byte* rows, std::int64_t 
   } else {
     std::memset(panel + size - 64, 0, 64);  // what rounding up left over
   }
-  std::byte* tails = panel + blocks * l.chunk_size();
   for (std::int64_t b = 0; b < blocks; ++b) {
     const std::byte* block = rows + b * l.block_bytes;
-    std::byte* chunk = panel + b * l.chunk_size();
-    pack_words(l, block, row_bytes, count, chunk);
-    std::byte* planes = chunk + 64 * l.n_words;
-    std::byte* tail = tails + b * l.tail_size();
+    std::byte* const factors = panel + b * l.panel_block_size();
+    std::byte* const planes = factors + l.panel_planes_at();
+    pack_words(l, block, row_bytes, count, factors + l.panel_words_at());
     for (std::int64_t r = 0; r < count; ++r) {
       const std::byte* row = block + r * row_bytes;
       for (int p = 0; p < l.n_planes; ++p) planes[16 * p + r] = row[l.planes_at + p];
-      if (l.tail_bytes == 1) {
-        tail[r] = row[l.tails_at];
+      if (l.factor_bytes == 1) {
+        factors[r] = row[l.factors_at];
         continue;
       }
-      for (int t = 0; t < l.n_tails; ++t) {
-        std::memcpy(tail + 32 * t + 2 * r, row + l.tails_at + 2 * t, 2);
+      for (int f = 0; f < l.n_factors; ++f) {
+        std::memcpy(factors + 32 * f + 2 * r, row + l.factors_at + 2 * f, 2);
       }
     }
   }
 }
 
-void unpack_quant_block(const QuantLayout& l, const std::byte* panel, int lane, std::int64_t k,
-                        std::int64_t b, std::byte* block) noexcept {
-  const std::byte* chunk = panel + b * l.chunk_size();
+void unpack_quant_block(const QuantLayout& l, const std::byte* panel, int lane, std::int64_t b,
+                        std::byte* block) noexcept {
+  const std::byte* factors = panel + b * l.panel_block_size();
+  const std::byte* planes = factors + l.panel_planes_at();
+  const std::byte* words = factors + l.panel_words_at();
   for (int w = 0; w < l.n_words; ++w) {
-    const std::uint32_t word = load_word(chunk + 64 * l.word_place(w) + 4 * lane);
+    const std::uint32_t word = load_word(words + 64 * l.word_place(w) + 4 * lane);
     store_word(block + l.words_at + 4 * w, l.fifth_bits && w == 0 ? bits_by_number(word) : word);
   }
-  const std::byte* planes = chunk + 64 * l.n_words;
   for (int p = 0; p < l.n_planes; ++p) block[l.planes_at + p] = planes[16 * p + lane];
-  const std::byte* tail = panel + l.blocks(k) * l.chunk_size() + b * l.tail_size();
-  for (int t = 0; t < l.n_tails; ++t) {
-    const std::int64_t at = (std::int64_t{16} * t + lane) * l.tail_bytes;
-    std::memcpy(block + l.tails_at + t * l.tail_bytes, tail + at,
-                static_cast<std::size_t>(l.tail_bytes));
+  for (int f = 0; f < l.n_factors; ++f) {
+    const std::int64_t at = (std::int64_t{16} * f + lane) * l.factor_bytes;
+    std::memcpy(block + l.factors_at + f * l.factor_bytes, factors + at,
+                static_cast<std::size_t>(l.factor_bytes));
   }
 }
 
 void unpack_quant_row(const QuantLayout& l, const std::byte* panel, int lane, std::int64_t k,
                       std::byte* blocks) noexcept {
   for (std::int64_t b = 0; b < l.blocks(k); ++b) {
-    unpack_quant_block(l, panel, lane, k, b, blocks + b * l.block_bytes);
+    unpack_quant_block(l, panel, lane, b, blocks + b * l.block_bytes);
   }
 }
 

@@ -46,7 +46,7 @@ void product(const QuantTile& tile) noexcept {
     float sums[kQuantRows] = {};
     for (std::int64_t b = 0; b < layout.blocks(k); ++b) {
       unpack_quant_block(layout, tile.right + n / kQuantPanel * panel_size,
-                         static_cast<int>(n % kQuantPanel), k, b, blocks);
+                         static_cast<int>(n % kQuantPanel), b, blocks);
       dequantize(tile.type, blocks, count, w);
       for (std::int64_t r = 0; r < m; ++r) {
         float sum = 0;

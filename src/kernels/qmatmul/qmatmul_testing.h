@@ -33,15 +33,15 @@ inline std::vector<std::byte> random_blocks(QuantType type, std::int64_t count, 
     std::memcpy(bytes.data() + i, &bits, std::min<std::size_t>(8, bytes.size() - i));
   }
   for (std::size_t at = 0; at < bytes.size(); at += static_cast<std::size_t>(layout.block_bytes)) {
-    std::byte* tails = bytes.data() + at + layout.tails_at;
-    if (layout.tail_bytes == 1) {
-      tails[0] = static_cast<std::byte>(116 + static_cast<int>(rng.uniform(drawn++) * 8));
+    std::byte* factors = bytes.data() + at + layout.factors_at;
+    if (layout.factor_bytes == 1) {
+      factors[0] = static_cast<std::byte>(116 + static_cast<int>(rng.uniform(drawn++) * 8));
       continue;
     }
-    const int factors = type == QuantType::kIQ4_XS ? 1 : layout.n_tails;
-    for (int t = 0; t < factors; ++t) {
+    const int drawn_factors = type == QuantType::kIQ4_XS ? 1 : layout.n_factors;
+    for (int t = 0; t < drawn_factors; ++t) {
       const f16 drawn_factor = to_f16(static_cast<float>(factor * rng.normal(drawn++)));
-      std::memcpy(tails + 2 * t, &drawn_factor, 2);
+      std::memcpy(factors + 2 * t, &drawn_factor, 2);
     }
   }
   return bytes;

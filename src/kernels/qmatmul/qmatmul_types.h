@@ -1,6 +1,6 @@
 // How each quantised type is taken apart, once over a vector type V (see qmatmul_body.h): eight
-// vectors of unsigned bytes for 32 numbers, and the scales of 16 rows. Chunks and tails are those
-// of qmatmul_layout.h.
+// vectors of unsigned bytes for 32 numbers, and the scales of 16 rows. Blocks are those of
+// qmatmul_layout.h: factors, planes, words; kFactors, kPlanes and kWords are their bytes.
 #pragma once
 
 #include <cstddef>
@@ -41,66 +41,67 @@ template <class V>
   for (int j = 0; j < 8; ++j) w[j] = V::shuffle(table, w[j]);
 }
 
-// Types of 32: chunk -> 32 unsigned numbers; tail -> scale and, with kMin, minimum.
+// Types of 32: words -> 32 unsigned numbers; factors -> scale and, with kMin, minimum.
 template <class V>
 struct TakeQ4_0 {
-  static constexpr int kChunk = 256, kTail = 32;
+  static constexpr int kFactors = 32, kWords = 256;
   static constexpr bool kStart = true, kMin = false, kWide = false;
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
-    take_nibbles<V>(chunk, w);
+  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
+    take_nibbles<V>(words, w);
   }
-  static typename V::F scale(const std::byte* tail) { return V::halves(tail); }
+  static typename V::F scale(const std::byte* factors) { return V::halves(factors); }
 };
 template <class V>
 struct TakeQ4_1 : TakeQ4_0<V> {
-  static constexpr int kTail = 64;
+  static constexpr int kFactors = 64;
   static constexpr bool kStart = false, kMin = true;
-  static typename V::F min(const std::byte* tail) { return V::halves(tail + 32); }
+  static typename V::F min(const std::byte* factors) { return V::halves(factors + 32); }
 };
 template <class V>
 struct TakeQ5_0 : TakeQ4_0<V> {
-  static constexpr int kChunk = 320;
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
-    take_nibbles<V>(chunk + 64, w);
-    add_fifth_bits<V>(chunk, w);
+  static constexpr int kWords = 320;
+  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
+    take_nibbles<V>(words + 64, w);
+    add_fifth_bits<V>(words, w);
   }
 };
 template <class V>
 struct TakeQ5_1 : TakeQ4_1<V> {
-  static constexpr int kChunk = 320;
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
-    TakeQ5_0<V>::numbers(chunk, w);
+  static constexpr int kWords = 320;
+  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
+    TakeQ5_0<V>::numbers(words, w);
   }
 };
 template <class V>
 struct TakeQ8_0 : TakeQ4_0<V> {
-  static constexpr int kChunk = 512;
+  static constexpr int kWords = 512;
   static constexpr bool kWide = true;
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
+  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     const auto sign = V::set1_8(-128);  // signed q to unsigned q + 128
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) w[j] = V::bit_xor(V::load(chunk + 64 * j), sign);
+    for (int j = 0; j < 8; ++j) w[j] = V::bit_xor(V::load(words + 64 * j), sign);
   }
 };
 template <class V>
 struct TakeIQ4_NL : TakeQ4_0<V> {
   static constexpr bool kWide = true;
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
-    take_nibbles<V>(chunk, w);
+  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
+    take_nibbles<V>(words, w);
     look_up<V>(V::table(kNonlinear4Levels), w);
   }
 };
 template <class V>
 struct TakeMXFP4 : TakeQ4_0<V> {
-  static constexpr int kTail = 16;
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, typename V::I* w) {
-    take_nibbles<V>(chunk, w);
+  static constexpr int kFactors = 16;
+  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
+    take_nibbles<V>(words, w);
     look_up<V>(V::table(kE2M1Levels), w);
   }
-  static typename V::F scale(const std::byte* tail) { return V::half_e8m0(tail); }
+  static typename V::F scale(const std::byte* factors) { return V::half_e8m0(factors); }
 };
 
-// Super-blocks: the scales of the groups of 16 or 32, and the minimums of neighbouring groups as
+// Types of 256: number(words, g, j) -> numbers 4 j .. 4 j + 3 of group g of 32, unsigned; factors
+// and planes -> the scales of the groups of 16 or 32, and the minimums of neighbouring groups as
 // pairs of int16.
 template <class V>
 struct Super {
@@ -129,10 +130,11 @@ inline void set_min_pairs(Super<V>& s, const std::uint8_t* values, int pairs) {
 
 template <class V>
 struct TakeQ4_K {
-  static constexpr int kChunk = 2240, kTail = 64, kPlanes = 2048;
+  static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048;
   static constexpr bool kStart = false, kGroups16 = false, kWide = false;
   static constexpr int kMinPairs = 4;
-  static void scales(const std::byte* planes, const std::byte* tail, Super<V>& s) {
+  static void scales(const std::byte* factors, Super<V>& s) {
+    const std::byte* planes = factors + kFactors;
     const auto six = V::set1_8(63), low = V::set1_8(0x0f), high = V::set1_8(0x30);
     const auto a = V::load(planes), b = V::load(planes + 64), c = V::load(planes + 128);
     alignas(64) std::uint8_t scale[128], min[128];
@@ -141,84 +143,73 @@ struct TakeQ4_K {
     V::store(min, V::bit_and(b, six));
     V::store(min + 64, V::bit_or(V::bit_and(V::shift_right(c, 4), low),
                                  V::bit_and(V::shift_right(b, 2), high)));
-    set_scales<V, false>(s, V::halves(tail), scale, 8, 0);
+    set_scales<V, false>(s, V::halves(factors), scale, 8, 0);
     set_min_pairs<V>(s, min, 4);
-    s.d_min = V::halves(tail + 32);
+    s.d_min = V::halves(factors + 32);
   }
-  static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
-    scales(chunk + kPlanes, tail, s);
+  static void prepare(const std::byte* factors, Super<V>& s) {
+    scales(factors, s);
     if constexpr (V::kAnyByte) {
       for (int g = 1; g < 8; g += 2) s.scale[g] = V::mul(s.scale[g], V::set1f(0.0625f));
     }
   }
-  [[gnu::always_inline]] static void nibbles(const std::byte* words, int g, typename V::I* w) {
-    const auto low = V::set1_8(0x0f);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      w[j] = V::bit_and(V::shift_right(V::load(words + g / 2 * 512 + 64 * j), g % 2 * 4), low);
-    }
-  }
   // Where the dot product takes any byte, odd groups stay in the high halves, sixteen times as
   // large, and their scale makes up for it: exact, and no shift.
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    if constexpr (!V::kAnyByte) return nibbles(chunk, g, w);
-    const auto mask = V::set1_8(g % 2 == 0 ? 0x0f : 0xf0);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) w[j] = V::bit_and(V::load(chunk + g / 2 * 512 + 64 * j), mask);
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
+    const auto nibbles = V::load(words + g / 4 * 1024 + 128 * j + g % 4 / 2 * 64);
+    if constexpr (V::kAnyByte) {
+      return V::bit_and(nibbles, V::set1_8(g % 2 == 0 ? 0x0f : 0xf0));
+    } else {
+      return V::bit_and(V::shift_right(nibbles, g % 2 * 4), V::set1_8(0x0f));
+    }
   }
 };
 template <class V>
 struct TakeQ5_K : TakeQ4_K<V> {
-  static constexpr int kChunk = 2752, kPlanes = 2560;
-  static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
-    TakeQ4_K<V>::scales(chunk + kPlanes, tail, s);
-  }
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    TakeQ4_K<V>::nibbles(chunk + 512, g, w);
-    const auto bit = V::set1_8(0x10);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      w[j] = V::or_and(w[j], V::bit_to(V::load(chunk + 64 * j), g, 4), bit);
-    }
+  static constexpr int kWords = 2560;
+  static void prepare(const std::byte* factors, Super<V>& s) { TakeQ4_K<V>::scales(factors, s); }
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
+    const auto nibbles = V::load(g < 4 ? words + 192 * j + 64 + g / 2 * 64
+                                       : words + 1536 + 128 * j + g % 4 / 2 * 64);
+    const auto low = V::bit_and(V::shift_right(nibbles, g % 2 * 4), V::set1_8(0x0f));
+    return V::or_and(low, V::bit_to(V::load(words + 192 * j), g, 4), V::set1_8(0x10));
   }
 };
 
 // The types below have 16 groups of 16, two in each 32 numbers.
 template <class V>
 struct TakeQ2_K {
-  static constexpr int kChunk = 1280, kTail = 64;
+  static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024;
   static constexpr bool kStart = false, kGroups16 = true, kWide = false;
   static constexpr int kMinPairs = 8;
-  static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
+  static void prepare(const std::byte* factors, Super<V>& s) {
     const auto low = V::set1_8(0x0f);
     alignas(64) std::uint8_t scale[256], min[256];
     for (int i = 0; i < 4; ++i) {
-      const auto v = V::load(chunk + 1024 + 64 * i);
+      const auto v = V::load(factors + kFactors + 64 * i);
       V::store(scale + 64 * i, V::bit_and(v, low));
       V::store(min + 64 * i, V::bit_and(V::shift_right(v, 4), low));
     }
-    set_scales<V, false>(s, V::halves(tail), scale, 16, 0);
+    set_scales<V, false>(s, V::halves(factors), scale, 16, 0);
     set_min_pairs<V>(s, min, 8);
-    s.d_min = V::halves(tail + 32);
+    s.d_min = V::halves(factors + 32);
   }
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    const auto low = V::set1_8(3);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      w[j] = V::bit_and(V::shift_right(V::load(chunk + g / 4 * 512 + 64 * j), g % 4 * 2), low);
-    }
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
+    return V::bit_and(V::shift_right(V::load(words + g / 4 * 512 + 64 * j), g % 4 * 2),
+                      V::set1_8(3));
   }
 };
 template <class V>
 struct TakeQ3_K {
-  static constexpr int kChunk = 1728, kTail = 32;
+  static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536;
   static constexpr bool kStart = true, kGroups16 = true, kWide = false;
   static constexpr int kMinPairs = 0;
   // Scale i has four low bits in half i / 8 of byte i % 8, and two high ones, number i / 4, in
   // byte 8 + i % 4.
-  static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
+  static void prepare(const std::byte* factors, Super<V>& s) {
     const auto low = V::set1_8(0x0f), high = V::set1_8(0x30);
-    const auto a = V::load(chunk + 1536), b = V::load(chunk + 1600), c = V::load(chunk + 1664);
+    const std::byte* planes = factors + kFactors;
+    const auto a = V::load(planes), b = V::load(planes + 64), c = V::load(planes + 128);
     const auto join = [&](auto lows, auto highs) {
       return V::bit_or(V::bit_and(lows, low), V::bit_and(highs, high));
     };
@@ -227,46 +218,39 @@ struct TakeQ3_K {
     V::store(scale + 64, join(b, V::shift_left(c, 2)));
     V::store(scale + 128, join(V::shift_right(a, 4), c));
     V::store(scale + 192, join(V::shift_right(b, 4), V::shift_right(c, 2)));
-    set_scales<V, false>(s, V::halves(tail), scale, 16, -32);
+    set_scales<V, false>(s, V::halves(factors), scale, 16, -32);
   }
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    TakeQ2_K<V>::numbers(chunk + 512, g, w);
-    const auto bit = V::set1_8(4);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      w[j] = V::or_and(w[j], V::bit_to(V::load(chunk + 64 * j), g, 2), bit);
-    }
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
+    const auto pairs = V::load(g < 4 ? words + 128 * j + 64 : words + 1024 + 64 * j);
+    const auto low = V::bit_and(V::shift_right(pairs, g % 4 * 2), V::set1_8(3));
+    return V::or_and(low, V::bit_to(V::load(words + 128 * j), g, 2), V::set1_8(4));
   }
 };
 template <class V>
 struct TakeQ6_K {
-  static constexpr int kChunk = 3328, kTail = 32;
+  static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072;
   static constexpr bool kStart = true, kGroups16 = true, kWide = false;
   static constexpr int kMinPairs = 0;
-  static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
-    set_scales<V, true>(s, V::halves(tail), reinterpret_cast<const std::uint8_t*>(chunk + 3072), 16,
-                        0);
+  static void prepare(const std::byte* factors, Super<V>& s) {
+    set_scales<V, true>(s, V::halves(factors),
+                        reinterpret_cast<const std::uint8_t*>(factors + kFactors), 16, 0);
   }
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    const auto low = V::set1_8(0x0f), two = V::set1_8(0x30);
-    const std::byte* highs = chunk + g / 4 * 1536;
-    const std::byte* lows = highs + 512 + g % 2 * 512;
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      const auto v = V::bit_and(V::shift_right(V::load(lows + 64 * j), g % 4 / 2 * 4), low);
-      w[j] = V::or_and(v, V::bit_to(V::load(highs + 64 * j), g % 4 * 2, 4), two);
-    }
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
+    const std::byte* step = words + g / 4 * 1536 + 192 * j;
+    const auto nibbles = V::shift_right(V::load(step + 64 + g % 2 * 64), g % 4 / 2 * 4);
+    return V::or_and(V::bit_and(nibbles, V::set1_8(0x0f)), V::bit_to(V::load(step), g % 4 * 2, 4),
+                     V::set1_8(0x30));
   }
 };
 template <class V>
 struct TakeIQ4_XS {
-  static constexpr int kChunk = 2112, kTail = 64;
+  static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048;
   static constexpr bool kStart = true, kGroups16 = false, kWide = true;
   static constexpr int kMinPairs = 0;
-  static void prepare(const std::byte* chunk, const std::byte* tail, Super<V>& s) {
-    const auto* lows = reinterpret_cast<const std::uint8_t*>(chunk + 2048);
-    const auto d = V::halves(tail);
-    const auto highs = V::words(tail + 32);
+  static void prepare(const std::byte* factors, Super<V>& s) {
+    const auto* lows = reinterpret_cast<const std::uint8_t*>(factors + kFactors);
+    const auto d = V::halves(factors);
+    const auto highs = V::words(factors + 32);
     for (int g = 0; g < 8; ++g) {
       const auto low =
           V::bit_and(V::shift_right(V::bytes(lows + g / 2 * 16), g % 2 * 4), V::set1_32(0x0f));
@@ -275,9 +259,10 @@ struct TakeIQ4_XS {
       s.scale[g] = V::mul(d, V::to_float(scale));
     }
   }
-  [[gnu::always_inline]] static void numbers(const std::byte* chunk, int g, typename V::I* w) {
-    take_nibbles<V>(chunk + g * 256, w);
-    look_up<V>(V::table(kNonlinear4Levels), w);
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
+    const auto nibbles = V::load(words + g / 4 * 1024 + j % 4 * 256 + g % 4 * 64);
+    return V::shuffle(V::table(kNonlinear4Levels),
+                      V::bit_and(V::shift_right(nibbles, j / 4 * 4), V::set1_8(0x0f)));
   }
 };
 
