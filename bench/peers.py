@@ -146,21 +146,21 @@ def run_llama(args):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_ik(args):
-    """A benchmark program of ik_llama.cpp, built elsewhere: the best of weights as they are in the file
-    and repacked while loading (-rtr)."""
+def measure_ik(args, repack):
+    """A benchmark program of ik_llama.cpp, built elsewhere, with weights as they are in the file or
+    repacked while loading."""
     rates = {}
-    for repack in (0, 1):
-        command = [args.ik, "-m", args.model, "-t", args.threads, "-r", 1, "-fa", 1, "-rtr", repack,
-                   "-ub", args.chunk, "-o", "json", "-p", ",".join(map(str, args.prompt)) or 0,
-                   "-n", args.generate if 0 in args.depth else 0]
-        for depth in args.depth:
-            command += ["-gp", f"{depth},{args.generate}"] if depth else []
-        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              check=True)
-        for row in json.loads(done.stdout):
-            name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
-            rates[name] = max(rates.get(name, 0), row["avg_ts"])
+    command = [args.ik, "-m", args.model, "-t", args.threads, "-r", 1, "-fa", 1, "-fmoe", 1,
+               "-rtr", int(repack), "-ub", args.chunk, "-o", "json",
+               "-p", ",".join(map(str, args.prompt)) or 0,
+               "-n", args.generate if 0 in args.depth else 0]
+    for depth in args.depth:
+        command += ["-gp", f"{depth},{args.generate}"] if depth else []
+    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          check=True)
+    for row in json.loads(done.stdout):
+        name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
+        rates[name] = row["avg_ts"]
     return {"rates": rates}
 
 
@@ -189,8 +189,11 @@ def main():
         return measure_llama(args)
     if args.peers == PEERS:
         install()
-    found = {"conclave": [], "llama.cpp": []} | ({"ik_llama.cpp": []} if args.ik else {})
-    measure = {"conclave": measure_conclave, "llama.cpp": run_llama, "ik_llama.cpp": measure_ik}
+    measure = {"conclave": measure_conclave, "llama.cpp": run_llama}
+    if args.ik:
+        measure |= {"ik": lambda args: measure_ik(args, repack=False),
+                    "ik repacked": lambda args: measure_ik(args, repack=True)}
+    found = {name: [] for name in measure}
     for turn in range(args.rounds):
         for name, runs in found.items():
             runs.append(measure[name](args))
