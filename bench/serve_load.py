@@ -16,6 +16,7 @@ step's time that counting routing takes. tests/serve_limits_test.py runs short f
 
 import argparse
 import asyncio
+import functools
 import http.client
 import json
 import os
@@ -35,6 +36,10 @@ class Target:
     def __init__(self, host, port, key, pid):
         self.host, self.port, self.key, self.pid = host, port, key, pid
 
+    @functools.cached_property
+    def model(self):
+        return json.loads(self.request("GET", "/v1/models")[1])["data"][0]["id"]
+
     def headers(self):
         return {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
 
@@ -48,7 +53,8 @@ class Target:
             connection.close()
 
     def complete(self, **fields):
-        status, text = self.request("POST", "/v1/completions", {"prompt": "abc de", "ignore_eos": True, **fields})
+        body = {"model": self.model, "prompt": "abc de", "ignore_eos": True, **fields}
+        status, text = self.request("POST", "/v1/completions", body)
         return status, json.loads(text)
 
     def load(self):
@@ -153,7 +159,8 @@ class Soak:
         return answer["choices"][0]["text"]
 
     def streamed(self, seed):
-        body = {"prompt": "abc de", "ignore_eos": True, "max_tokens": self.tokens, "seed": seed, "stream": True}
+        body = {"model": self.target.model, "prompt": "abc de", "ignore_eos": True, "max_tokens": self.tokens,
+                "seed": seed, "stream": True}
         status, text = self.target.request("POST", "/v1/completions", body)
         if status in (429, 503):
             return None
@@ -183,7 +190,8 @@ class Soak:
 
     def leave(self, rng):
         with self.connect() as connection:
-            self.post(connection, {"prompt": "abc " * rng.randint(1, 40), "max_tokens": 300, "ignore_eos": True,
+            self.post(connection, {"model": self.target.model, "prompt": "abc " * rng.randint(1, 40),
+                                   "max_tokens": 300, "ignore_eos": True,
                                    "stream": rng.random() < 0.7})
             time.sleep(rng.random() * 0.05)
             if rng.random() < 0.5:
@@ -221,7 +229,8 @@ class Soak:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             connection.settimeout(20)
             connection.connect((self.target.host, self.target.port))
-            self.post(connection, {"prompt": "a", "max_tokens": 200, "ignore_eos": True, "n": 4, "stream": True,
+            self.post(connection, {"model": self.target.model, "prompt": "a", "max_tokens": 200, "ignore_eos": True,
+                                   "n": 4, "stream": True,
                                    "logprobs": 10})
             for _ in range(rng.randint(1, 10)):
                 connection.recv(100)
@@ -260,7 +269,7 @@ class Overload:
 
     def __init__(self, target, tokens):
         self.target = target
-        data = json.dumps({"prompt": "abc de", "max_tokens": tokens, "ignore_eos": True}).encode()
+        data = json.dumps({"model": target.model, "prompt": "abc de", "max_tokens": tokens, "ignore_eos": True}).encode()
         head = "".join(f"{name}: {value}\r\n" for name, value in target.headers().items())
         self.request = (f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}"
                         f"Content-Length: {len(data)}\r\n\r\n").encode() + data
@@ -354,7 +363,8 @@ def latency(target, conclave, model, threads, tokens=200, repeats=7):
         before = target.load()["step_seconds"]
         begun = time.perf_counter()
         status, text = target.request("POST", "/v1/completions", {
-            "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "seed": i, "temperature": 0.8})
+            "model": target.model, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "seed": i,
+            "temperature": 0.8})
         ours.append(time.perf_counter() - begun)
         outside.append(ours[-1] / (target.load()["step_seconds"] - before) - 1)
         done = subprocess.run([conclave, "run", model, "-p", prompt, "-n", str(tokens), "--ignore-eos", "--json",

@@ -50,8 +50,8 @@ class Server:
 
 async def one(port, prompt, answer):
     """One streamed request: seconds to the first token, tokens that came."""
-    body = json.dumps({"prompt": prompt, "max_tokens": answer, "temperature": 0, "ignore_eos": True,
-                       "stream": True, "stream_options": {"include_usage": True}}).encode()
+    body = json.dumps({"model": "model", "prompt": prompt, "max_tokens": answer, "temperature": 0,
+                       "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}).encode()
     begun = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
     writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -106,8 +106,8 @@ def main():
     args = parser.parse_args()
     most = max(args.clients)
     longest = max(args.prompt) + args.answer + 16
-    servers = [("conclave", [args.conclave, "serve", args.model, "--port", "0", "--threads", str(args.threads),
-                             "--no-log-requests", "--max-running", str(most)], 0)]
+    servers = [("conclave", [args.conclave, "serve", args.model, "--model-name", "model", "--port", "0",
+                             "--threads", str(args.threads), "--no-log-requests", "--max-running", str(most)], 0)]
     if args.llama_server:
         port = random.Random(os.getpid()).randrange(20000, 30000)
         servers.append(("llama-server", [args.llama_server, "-m", args.model, "--host", "127.0.0.1", "--port", str(port),

@@ -63,7 +63,7 @@ class Limits(unittest.TestCase):
     def hold(self, server, number, **fields):
         """A long stream of a key, open until the connection is closed."""
         connection = server.connect()
-        body = {"prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16, "stream": True, **fields}
+        body = {"model": "tiny", "prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16, "stream": True, **fields}
         connection.request("POST", "/v1/completions", json.dumps(body), key(number))
         response = connection.getresponse()
         self.assertEqual(response.status, 200)
@@ -81,7 +81,7 @@ class Limits(unittest.TestCase):
     def test_requests_under_way(self):
         server = self.with_keys("--client-requests", "1", "--max-running", "1")
         connection, response = self.hold(server, 0)
-        ask = {"prompt": "a", "max_tokens": 1}
+        ask = {"model": "tiny", "prompt": "a", "max_tokens": 1}
         self.assert_limited(server.request("POST", "/v1/completions", ask, **key(0)))
         self.assertEqual(server.request("POST", "/v1/completions", ask, **key(1)).status, 200)
         self.assertEqual(server.request("GET", "/v1/models", **key(0)).status, 200)
@@ -96,7 +96,7 @@ class Limits(unittest.TestCase):
 
     def test_a_limit_that_was_reached_while_bodies_were_sent(self):
         server = self.with_keys("--client-requests", "1", "--max-running", "1")
-        body = json.dumps({"prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16}).encode()
+        body = json.dumps({"model": "tiny", "prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16}).encode()
         head = (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret-key-1\r\n"
                 b"Content-Length: %d\r\n\r\n" % len(body))
         both = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(2)]
@@ -114,7 +114,7 @@ class Limits(unittest.TestCase):
 
     def test_requests_a_minute(self):
         server = self.with_keys("--client-requests-per-minute", "3")
-        ask = {"prompt": "a", "max_tokens": 1}
+        ask = {"model": "tiny", "prompt": "a", "max_tokens": 1}
         for _ in range(3):
             self.assertEqual(server.request("POST", "/v1/completions", ask, **key(0)).status, 200)
         refused = server.request("POST", "/v1/completions", ask, **key(0))
@@ -131,7 +131,7 @@ class Limits(unittest.TestCase):
             other.bind(("127.0.0.2", 0))
             other.settimeout(10)
             other.connect(("127.0.0.1", server.port))
-            body = b'{"prompt": "a", "max_tokens": 1}'
+            body = b'{"model": "tiny", "prompt": "a", "max_tokens": 1}'
             other.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
                           + body)
             self.assertTrue(other.recv(4096).startswith(b"HTTP/1.1 200 "))
@@ -141,7 +141,7 @@ class Limits(unittest.TestCase):
     def test_waiting_tokens_of_a_key(self):
         server = self.with_keys("--client-queued-tokens", "100", "--max-running", "1")
         connection, response = self.hold(server, 0, n=1)
-        ask = {"prompt": [5] * 60, "max_tokens": 2, "ignore_eos": True}
+        ask = {"model": "tiny", "prompt": [5] * 60, "max_tokens": 2, "ignore_eos": True}
         answers = [None] * 3
 
         def one(i, number):
@@ -171,7 +171,7 @@ class Limits(unittest.TestCase):
 
         def ask(number, i):
             answer = server.request("POST", "/v1/completions",
-                                    {"prompt": "abc", "max_tokens": 60, "ignore_eos": True, "seed": i}, **key(number))
+                                    {"model": "tiny", "prompt": "abc", "max_tokens": 60, "ignore_eos": True, "seed": i}, **key(number))
             statuses.append((number, answer.status))
             if answer.status == 200:
                 ended.append(number)
@@ -202,7 +202,7 @@ class Limits(unittest.TestCase):
         path = str(self.folder / "s.sock")
         server = self.started("--unix-socket", path)
         connection = UnixConnection(path)
-        connection.request("POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 2}))
+        connection.request("POST", "/v1/completions", json.dumps({"model": "tiny", "prompt": "a", "max_tokens": 2}))
         self.assertEqual(connection.getresponse().status, 200)
         connection.close()
         self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o660)

@@ -60,7 +60,7 @@ class Server:
         return response
 
     def complete(self, **fields):
-        body = {"prompt": "abc de", "max_tokens": 8, "seed": 1, "ignore_eos": True, **fields}
+        body = {"model": "tiny", "prompt": "abc de", "max_tokens": 8, "seed": 1, "ignore_eos": True, **fields}
         return self.post("/v1/completions", body)
 
     def stream(self, path, body):
@@ -190,7 +190,7 @@ class Serve(unittest.TestCase):
 
     def test_streams_say_the_same(self):
         whole = self.server.complete(max_tokens=20).json
-        body = {"prompt": "abc de", "max_tokens": 20, "seed": 1, "ignore_eos": True,
+        body = {"model": "tiny", "prompt": "abc de", "max_tokens": 20, "seed": 1, "ignore_eos": True,
                 "stream_options": {"include_usage": True}}
         response, events = self.server.stream("/v1/completions", body)
         self.assertTrue(response.getheader("Content-Type").startswith("text/event-stream"))
@@ -202,7 +202,7 @@ class Serve(unittest.TestCase):
         self.assertEqual(chunks[-2]["choices"][0]["finish_reason"], "length")
 
     def test_chat_stream(self):
-        body = {"messages": [{"role": "user", "content": "abc"}], "max_tokens": 9, "seed": 2, "n": 3}
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "abc"}], "max_tokens": 9, "seed": 2, "n": 3}
         whole = self.server.post("/v1/chat/completions", body).json
         _, events = self.server.stream("/v1/chat/completions", body)
         texts, roles, ends = ["", "", ""], [0, 0, 0], [None] * 3
@@ -228,7 +228,7 @@ class Serve(unittest.TestCase):
         for key in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
             self.assertEqual(len(found[key]), 8)
         self.assertTrue(all(p <= 0 for p in found["token_logprobs"]))
-        body = {"messages": [{"role": "user", "content": "abc"}], "max_tokens": 3, "logprobs": True,
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "abc"}], "max_tokens": 3, "logprobs": True,
                 "top_logprobs": 2, "temperature": 0}
         content = self.server.post("/v1/chat/completions", body).json["choices"][0]["logprobs"]["content"]
         for token in content:
@@ -272,7 +272,7 @@ class Serve(unittest.TestCase):
         for token in tokens:
             self.assertEqual((len(token["experts"]), len(token["weights"])), (width, width))
             self.assertTrue(all(0 <= e < 4 for e in token["experts"]))
-        _, events = self.server.stream("/v1/completions", {"prompt": "abc de", "max_tokens": 8, "seed": 1,
+        _, events = self.server.stream("/v1/completions", {"model": "tiny", "prompt": "abc de", "max_tokens": 8, "seed": 1,
                                                            "ignore_eos": True, "routing": True})
         streamed = [t for e in events[:-1] for t in json.loads(e)["choices"][0].get("routing", [])]
         self.assertEqual(streamed, tokens)
@@ -283,7 +283,7 @@ class Serve(unittest.TestCase):
 
     def test_metrics_and_request_ids(self):
         before = self.server.metric("conclave_generated_tokens_total")
-        response = self.server.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 5,
+        response = self.server.request("POST", "/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 5,
                                                                    "ignore_eos": True},
                                        **{"X-Request-Id": "my-id.7"})
         self.assertEqual(response.getheader("X-Request-Id"), "my-id.7")
@@ -327,28 +327,31 @@ class Serve(unittest.TestCase):
         post = self.server.post
         self.assert_refused(post("/v1/completions", {"prompt": "a", "model": "other"}), 404, "model_not_found")
         self.assert_refused(post("/v1/completions", {}), 400, param="prompt")
-        self.assert_refused(post("/v1/completions", {"prompt": [10**6]}), 400)
-        self.assert_refused(post("/v1/completions", {"prompt": ["a"] * 1000}), 400)
-        self.assert_refused(post("/v1/completions", {"prompt": "a", "max_tokens": 600}), 400,
+        for path, body in (("/v1/completions", {"prompt": "a"}), ("/v1/embeddings", {"input": "a", "model": None}),
+                           ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})):
+            self.assert_refused(post(path, body), 400, param="model")
+        self.assert_refused(post("/v1/completions", {"model": "tiny", "prompt": [10**6]}), 400)
+        self.assert_refused(post("/v1/completions", {"model": "tiny", "prompt": ["a"] * 1000}), 400)
+        self.assert_refused(post("/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 600}), 400,
                             "context_length_exceeded")
-        self.assert_refused(post("/v1/completions", {"prompt": "abc " * 3000}), 400, "context_length_exceeded")
-        self.assert_refused(post("/v1/completions", {"prompt": "a", "logit_bias": {"x": 1}}), 400, param="logit_bias")
-        self.assert_refused(post("/v1/completions", {"prompt": "a", "stop": [""]}), 400, param="stop")
-        self.assert_refused(post("/v1/chat/completions", {"messages": []}), 400, param="messages")
+        self.assert_refused(post("/v1/completions", {"model": "tiny", "prompt": "abc " * 3000}), 400, "context_length_exceeded")
+        self.assert_refused(post("/v1/completions", {"model": "tiny", "prompt": "a", "logit_bias": {"x": 1}}), 400, param="logit_bias")
+        self.assert_refused(post("/v1/completions", {"model": "tiny", "prompt": "a", "stop": [""]}), 400, param="stop")
+        self.assert_refused(post("/v1/chat/completions", {"model": "tiny", "messages": []}), 400, param="messages")
         for content in (7, [{"type": "image_url"}], ["a"], {"a": 1}):
-            body = {"messages": [{"role": "user", "content": content}]}
+            body = {"model": "tiny", "messages": [{"role": "user", "content": content}]}
             self.assert_refused(post("/v1/chat/completions", body), 400, param="messages[0].content")
-        self.assert_refused(post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}],
+        self.assert_refused(post("/v1/chat/completions", {"model": "tiny", "messages": [{"role": "user", "content": "a"}],
                                                           "functions": [{}]}), 400, "unsupported_parameter")
 
     def test_field_names(self):
         post, user = self.server.post, [{"role": "user", "content": "a"}]
 
         def chat(**fields):
-            return post("/v1/chat/completions", {"messages": user, "max_tokens": 1, **fields})
+            return post("/v1/chat/completions", {"model": "tiny", "messages": user, "max_tokens": 1, **fields})
 
         for answer in (chat(min_tokens=1), self.server.complete(min_tokens=None), self.server.complete(messages=user),
-                       post("/v1/embeddings", {"input": "a", "min_tokens": 1}), chat(prompt="a"),
+                       post("/v1/embeddings", {"model": "tiny", "input": "a", "min_tokens": 1}), chat(prompt="a"),
                        post("/tokenize", {"prompt": "a", "min_tokens": 1}), chat(stream_options={"usage": True}),
                        post("/detokenize", {"tokens": [65], "min_tokens": 1})):
             self.assert_refused(answer, 400, "unknown_parameter")
@@ -391,7 +394,7 @@ class Serve(unittest.TestCase):
 
     def test_messages(self):
         def chat(*messages):
-            return self.server.post("/v1/chat/completions", {"messages": list(messages), "max_tokens": 1})
+            return self.server.post("/v1/chat/completions", {"model": "tiny", "messages": list(messages), "max_tokens": 1})
 
         call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         talk = [{"role": "developer", "content": "a"}, {"role": "user", "content": "b"},
@@ -417,9 +420,9 @@ class Serve(unittest.TestCase):
         post = self.server.post
         for path, field in (("/v1/completions", "prompt"), ("/v1/embeddings", "input"), ("/detokenize", "tokens")):
             for ids in ([10**6], [-1], [2**40]):
-                self.assert_refused(post(path, {field: ids}), 400, param=field)
+                self.assert_refused(post(path, {"model": "tiny", field: ids}), 400, param=field)
         for value in ("", [""], ["a", ""], [[]]):
-            self.assert_refused(post("/v1/embeddings", {"input": value}), 400, param="input")
+            self.assert_refused(post("/v1/embeddings", {"model": "tiny", "input": value}), 400, param="input")
         for path, field in (("/v1/completions", "prompt"), ("/v1/embeddings", "input"),
                             ("/v1/chat/completions", "messages")):
             answer = post(path, {field: []})
@@ -436,8 +439,8 @@ class Serve(unittest.TestCase):
             self.assertEqual((both, rest), (prompt + wanted, wanted))
 
     def test_bodies_that_are_no_request(self):
-        for body in ("", "{", "[]", "null", '{"prompt": "a"} x', "\xff", '{"prompt": NaN}',
-                     "[" * 100000, '{"a":' * 5000, '{"prompt": "a", "prompt": "b"}'):
+        for body in ("", "{", "[]", "null", '{"model": "tiny", "prompt": "a"} x', "\xff", '{"model": "tiny", "prompt": NaN}',
+                     "[" * 100000, '{"a":' * 5000, '{"model": "tiny", "prompt": "a", "prompt": "b"}'):
             data = body.encode("latin-1")
             self.assert_refused(self.server.request("POST", "/v1/completions", data), 400)
 
@@ -488,7 +491,7 @@ class Serve(unittest.TestCase):
     def test_random_bytes(self):
         rng = random.Random(3)
         good = (b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n'
-                b'{"prompt":"a","max_tokens": 1}')
+                b'{"model": "tiny", "prompt":"a","max_tokens": 1}')
         for _ in range(200):
             data = bytearray(good)
             for _ in range(rng.randint(1, 4)):
@@ -511,7 +514,7 @@ class Serve(unittest.TestCase):
         self.assertEqual(self.server.raw(one * 4 + last).count(b"HTTP/1.1 200"), 5)
 
     def test_old_http_gets_streams_without_chunks(self):
-        body = b'{"prompt":"a","max_tokens":3,"stream":true,"ignore_eos":true}'
+        body = b'{"model": "tiny", "prompt":"a","max_tokens":3,"stream":true,"ignore_eos":true}'
         got = self.server.raw(b"POST /v1/completions HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
                               % (len(body), body))
         self.assertNotIn(b"chunked", got)
@@ -519,7 +522,7 @@ class Serve(unittest.TestCase):
 
     def test_a_client_that_leaves_stops_costing(self):
         server = self.started("--context", "100000")
-        body = json.dumps({"prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16, "stream": True})
+        body = json.dumps({"model": "tiny", "prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16, "stream": True})
         for stream in (True, False):
             cancelled = server.metric("conclave_sequences_cancelled_total")
             connection = server.connect()
@@ -554,7 +557,7 @@ class Serve(unittest.TestCase):
         statuses, headers = [], []
 
         def ask(i):
-            response = server.request("POST", "/v1/completions", {"prompt": "abc", "max_tokens": 100,
+            response = server.request("POST", "/v1/completions", {"model": "tiny", "prompt": "abc", "max_tokens": 100,
                                                                   "ignore_eos": True, "seed": i})
             statuses.append(response.status)
             if response.status == 503:
@@ -572,17 +575,17 @@ class Serve(unittest.TestCase):
         self.assertEqual(server.stop(), 0)
 
     def test_deadline(self):
-        response = self.server.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 500,
+        response = self.server.request("POST", "/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 500,
                                                                    "ignore_eos": True, "n": 16},
                                        **{"X-Request-Timeout": "0.01"})
         self.assert_refused(response, 503, "deadline_exceeded")
-        self.assertEqual(self.server.request("POST", "/v1/completions", {"prompt": "a"},
+        self.assertEqual(self.server.request("POST", "/v1/completions", {"model": "tiny", "prompt": "a"},
                                              **{"X-Request-Timeout": "soon"}).status, 400)
 
     def test_drain(self):
         server = self.started()
         got = []
-        body = {"prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16}
+        body = {"model": "tiny", "prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16}
         thread = threading.Thread(target=lambda: got.append(server.post("/v1/completions", body)))
         thread.start()
         while server.metric("conclave_sequences_running") == 0:
@@ -593,7 +596,7 @@ class Serve(unittest.TestCase):
             while (ready := server.request("GET", "/readyz")).status == 200 and time.time() < end:
                 time.sleep(0.01)
             self.assertEqual(ready.status, 503)
-            self.assert_refused(server.request("POST", "/v1/completions", {"prompt": "a"}), 503,
+            self.assert_refused(server.request("POST", "/v1/completions", {"model": "tiny", "prompt": "a"}), 503,
                                 "server_is_shutting_down")
             self.assertTrue(ready.getheader("Retry-After"))
         except OSError:
@@ -607,7 +610,7 @@ class Serve(unittest.TestCase):
         server = self.started("--drain-seconds", "0")
         connection = server.connect()
         connection.request("POST", "/v1/completions", json.dumps(
-            {"prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16, "stream": True}))
+            {"model": "tiny", "prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16, "stream": True}))
         response = connection.getresponse()
         first = response.read(50)
         server.process.send_signal(signal.SIGTERM)

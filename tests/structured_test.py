@@ -43,7 +43,7 @@ class Structured(unittest.TestCase):
     assert_refused = serve_test.Serve.assert_refused
 
     def chat(self, **fields):
-        body = {"messages": USER, "max_tokens": 300, "seed": 1, "temperature": 1.5, **fields}
+        body = {"model": "tiny", "messages": USER, "max_tokens": 300, "seed": 1, "temperature": 1.5, **fields}
         return self.server.post("/v1/chat/completions", body)
 
     def assert_point(self, point):
@@ -70,7 +70,7 @@ class Structured(unittest.TestCase):
         form = {"type": "json_schema", "json_schema": {"name": "point", "schema": POINT}}
         whole = self.chat(response_format=form).json["choices"][0]["message"]["content"]
         _, events = self.server.stream("/v1/chat/completions", {
-            "messages": USER, "max_tokens": 300, "seed": 1, "temperature": 1.5, "response_format": form})
+            "model": "tiny", "messages": USER, "max_tokens": 300, "seed": 1, "temperature": 1.5, "response_format": form})
         deltas = [json.loads(e)["choices"][0]["delta"] for e in events[:-1]]
         self.assertEqual("".join(d.get("content") or "" for d in deltas), whole)
 
@@ -154,7 +154,7 @@ class Structured(unittest.TestCase):
         self.assertIn("set_point", names)
 
     def test_named_tool_in_a_stream(self):
-        body = {"messages": USER, "max_tokens": 300, "seed": 3, "temperature": 1.5, "tools": TOOLS,
+        body = {"model": "tiny", "messages": USER, "max_tokens": 300, "seed": 3, "temperature": 1.5, "tools": TOOLS,
                 "tool_choice": {"type": "function", "function": {"name": "set_point"}}}
         whole = self.server.post("/v1/chat/completions", body).json["choices"][0]["message"]["tool_calls"]
         _, events = self.server.stream("/v1/chat/completions", body)
@@ -189,7 +189,7 @@ class Structured(unittest.TestCase):
                             "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
             server = serve_test.Server(self.model, "--chat-template", str(file))
             try:
-                body = {"messages": USER, "max_tokens": 400, "seed": 2, "temperature": 1.2, "tools": tools,
+                body = {"model": "tiny", "messages": USER, "max_tokens": 400, "seed": 2, "temperature": 1.2, "tools": tools,
                         "tool_choice": "required", "parallel_tool_calls": False}
                 answer = server.post("/v1/chat/completions", body)
                 self.assertEqual(answer.status, 200, (family, answer.text))
@@ -222,7 +222,7 @@ class Structured(unittest.TestCase):
             server = serve_test.Server(self.model, "--chat-template", str(file))
             try:
                 def count(**fields):
-                    answer = server.post("/v1/chat/completions", {"max_tokens": 1, **fields})
+                    answer = server.post("/v1/chat/completions", {"model": "tiny", "max_tokens": 1, **fields})
                     self.assertEqual(answer.status, 200, answer.text)
                     return answer.json["usage"]["prompt_tokens"]
 
@@ -230,7 +230,7 @@ class Structured(unittest.TestCase):
                 self.assertEqual(count(messages=USER, tools=tools, tool_choice="none"), count(messages=USER))
                 self.assertGreater(count(messages=talk), count(messages=talk[:1]) + 60)
                 choice = server.post("/v1/chat/completions", {
-                    "messages": USER, "max_tokens": 120, "seed": 1, "tools": tools, "tool_choice": "required",
+                    "model": "tiny", "messages": USER, "max_tokens": 120, "seed": 1, "tools": tools, "tool_choice": "required",
                     "parallel_tool_calls": False}).json["choices"][0]
                 self.assertEqual(choice["finish_reason"], "tool_calls", choice)
                 function = choice["message"]["tool_calls"][0]["function"]
@@ -253,7 +253,7 @@ class Structured(unittest.TestCase):
         template.write_text(TEMPLATE + "{% if think %}<think>{% endif %}")
         server = serve_test.Server(self.model)
         try:
-            body = {"messages": USER, "max_tokens": 400, "seed": 1, "chat_template_kwargs": {"think": True}}
+            body = {"model": "tiny", "messages": USER, "max_tokens": 400, "seed": 1, "chat_template_kwargs": {"think": True}}
             free = server.post("/v1/chat/completions", {**body, "max_tokens": 20}).json["choices"][0]["message"]
             self.assertTrue(free["reasoning_content"])
             self.assertEqual(free["content"], "")
@@ -279,7 +279,7 @@ class Structured(unittest.TestCase):
                      {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"not": 1}}}],
                       "tool_choice": "required"}):
             self.assert_refused(self.chat(**more), 400)
-        body = {"messages": USER, "tools": TOOLS}
+        body = {"model": "tiny", "messages": USER, "tools": TOOLS}
         self.assert_refused(self.plain.post("/v1/chat/completions", body), 400, "unsupported_parameter", "tools")
         self.assert_refused(self.plain.complete(tools=TOOLS), 400, "unsupported_parameter", "tools")
 

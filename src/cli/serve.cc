@@ -89,7 +89,8 @@ void add_serve(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  conclave serve my-model\n"
-      "  curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"It was a dark\"}'\n"
+      "  curl http://127.0.0.1:8080/v1/completions -d '{\"model\": \"my-model\", \"prompt\": \"It "
+      "was a dark\"}'\n"
       "  CONCLAVE_API_KEY=... conclave serve my-model.gguf --host 0.0.0.0 --allow-host my.name");
   command->callback([o, command] { serve_model(*command, *o); });
 }

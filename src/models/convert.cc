@@ -298,7 +298,7 @@ ConvertReport convert_to_gguf(ops::Context& context, const std::string& in, cons
     NewTensor& tensor = tensors[i];
     const ParamSpec& first = *tensor.parts[0].spec;
     const std::optional<QuantType>* asked = policy_of(options.types, first);
-    const QuantType stored = input.weights.stored_quant_type(first);
+    const QuantType stored = input.weights.stored_type(first);
     const QuantType wanted = asked == nullptr ? QuantType::kF32 : asked->value_or(stored);
     const QuantType type = fitting(wanted, tensor.dims.back());
     if (asked == &options.types.experts) main_type = wanted;
@@ -368,7 +368,7 @@ ConvertReport convert_to_directory(ops::Context&, const std::string& in, const s
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const ParamSpec& first = *tensors[i].parts[0].spec;
     const std::optional<QuantType>* asked = policy_of(options.types, first);
-    const QuantType stored = input.weights.stored_quant_type(first);
+    const QuantType stored = input.weights.stored_type(first);
     QuantType type = asked == nullptr ? stored : asked->value_or(stored);
     const bool blocks = quant_info(type).block_count > 1;
     if (blocks && asked != nullptr && asked->has_value()) {

@@ -155,7 +155,7 @@ void FileWeights::read_blocks(const ParamSpec& spec, std::span<std::byte> out) {
   read_place_blocks(*rows_, where, spec.shape[0], row_bytes, out);
 }
 
-QuantType FileWeights::stored_quant_type(const ParamSpec& spec) const {
+QuantType FileWeights::stored_type(const ParamSpec& spec) const {
   return rows_->stored_type(place(spec));
 }
 

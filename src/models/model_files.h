@@ -31,8 +31,8 @@ class FileWeights final : public WeightSource {
   std::optional<QuantType> block_type(const ParamSpec& spec) const override;
   void read_blocks(const ParamSpec& spec, std::span<std::byte> out) override;
   const StoredRows& rows() const { return *rows_; }
-  // The type in which a weight is stored; F8 counts as the BF16 that holds its scaled values.
-  QuantType stored_quant_type(const ParamSpec& spec) const;
+  // F8 counts as the BF16 that holds its scaled values.
+  QuantType stored_type(const ParamSpec& spec) const override;
   // Bytes of all tensors as stored, and their type ("BF16", "Q4_K") or "mixed".
   std::uint64_t stored_bytes() const;
   std::string stored_type() const;

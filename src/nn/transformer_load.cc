@@ -130,7 +130,11 @@ void Transformer::load_linear(ops::Context& context, WeightSource& source, DType
     source.read(part, whole.rows_range(row, part.shape[0]));
     row += part.shape[0];
   }
-  l.linear->compute = l.full_precision ? DType::kF32 : compute;
+  // bf16 would lose three bits of f16.
+  const bool f16 = compute == DType::kBF16 && std::ranges::all_of(parts, [&](const ParamSpec& p) {
+                     return source.stored_type(p) == QuantType::kF16;
+                   });
+  l.linear->compute = l.full_precision ? DType::kF32 : f16 ? DType::kF16 : compute;
   l.linear->forward.pack(context, whole, l.linear->compute);
 }
 

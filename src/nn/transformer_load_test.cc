@@ -31,7 +31,7 @@ TransformerConfig small_config(bool tied) {
 }
 
 // As a mixed file stores them: most in one type, the value map and every other w_down in another.
-QuantType stored_type(const ParamId& id) {
+QuantType type_of(const ParamId& id) {
   if (id.role == Role::kEmbedding) return QuantType::kQ8_0;
   if (id.role == Role::kValue || id.role == Role::kHead) return QuantType::kQ6_K;
   if (id.role == Role::kExpertDown && id.expert % 2 == 1) return QuantType::kQ5_0;
@@ -66,14 +66,14 @@ class Blocks final : public WeightSource {
       return;
     }
     const auto blocks = make(spec);
-    const std::int64_t row = quant_bytes(stored_type(spec.id), out.cols);
+    const std::int64_t row = quant_bytes(type_of(spec.id), out.cols);
     for (std::int64_t r = 0; r < out.rows; ++r) {
-      dequantize(stored_type(spec.id), blocks.data() + r * row, out.cols, out.row(r));
+      dequantize(type_of(spec.id), blocks.data() + r * row, out.cols, out.row(r));
     }
   }
   std::optional<QuantType> block_type(const ParamSpec& spec) const override {
     if (!offered_ || !in_blocks(spec)) return std::nullopt;
-    return stored_type(spec.id);
+    return type_of(spec.id);
   }
   void read_blocks(const ParamSpec& spec, std::span<std::byte> out) override {
     if (++reads_ == fails_at) fail(ErrorKind::kIo, "{}: no such disk", describe(spec.id));
@@ -91,11 +91,31 @@ class Blocks final : public WeightSource {
   static std::vector<std::byte> make(const ParamSpec& spec) {
     const auto seed = static_cast<std::uint64_t>(static_cast<int>(spec.id.role) * 1000 +
                                                  spec.id.layer * 100 + spec.id.expert + 500);
-    const QuantType type = stored_type(spec.id);
+    const QuantType type = type_of(spec.id);
     return testing::random_blocks(type, spec.shape.count(), seed, factor(type));
   }
   bool offered_;
   std::atomic<int> reads_{0};
+};
+
+// Weights that f16 holds, which their file says or does not.
+class Halves final : public WeightSource {
+ public:
+  explicit Halves(bool told) : told_(told) {}
+  void read(const ParamSpec& spec, MatrixView<float> out) override {
+    blocks_.read(spec, out);
+    for (std::int64_t i = 0; i < out.rows * out.cols; ++i) {
+      float& value = out.row(i / out.cols)[i % out.cols];
+      value = to_float(to_f16(value));
+    }
+  }
+  QuantType stored_type(const ParamSpec&) const override {
+    return told_ ? QuantType::kF16 : QuantType::kF32;
+  }
+
+ private:
+  Blocks blocks_{false};
+  bool told_;
 };
 
 std::vector<float> logits(Transformer& transformer, ops::Context& context) {
@@ -113,6 +133,17 @@ std::vector<float> logits(Transformer& transformer, ops::Context& context) {
   return out;
 }
 
+// Sum of squared differences over sum of squares.
+double relative_error(const std::vector<float>& found, const std::vector<float>& expected) {
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    error += std::pow(static_cast<double>(found[i]) - expected[i], 2);
+    size += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  EXPECT_GT(size, 0);
+  return error / size;
+}
+
 TEST(LoadForInference, BlocksComputeWhatTheirNumbersDo) {
   for (bool tied : {false, true}) {
     ops::Context context(2);
@@ -122,13 +153,8 @@ TEST(LoadForInference, BlocksComputeWhatTheirNumbersDo) {
     quantised.load_for_inference(context, blocks, DType::kBF16);
     const std::vector<float> expected = logits(exact, context);
     const std::vector<float> found = logits(quantised, context);
-    double error = 0, size = 0;
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      error += std::pow(static_cast<double>(found[i]) - expected[i], 2);
-      size += std::pow(static_cast<double>(expected[i]), 2);
-    }
-    EXPECT_GT(size, 0);
-    EXPECT_LE(error / size, 1e-3) << (tied ? "tied" : "untied");  // of int8 activations
+    // Of int8 activations.
+    EXPECT_LE(relative_error(found, expected), 1e-3) << (tied ? "tied" : "untied");
     EXPECT_LT(quantised.weight_bytes(), exact.weight_bytes() / 4);
 
     ops::Context one(1);
@@ -137,6 +163,20 @@ TEST(LoadForInference, BlocksComputeWhatTheirNumbersDo) {
     const std::vector<float> same = logits(again, one);
     EXPECT_EQ(std::memcmp(same.data(), found.data(), same.size() * sizeof(float)), 0);
   }
+}
+
+TEST(LoadForInference, HalvesKeepTheirBits) {
+  ops::Context context(2);
+  Halves told(true), untold(false);
+  Transformer exact(small_config(false)), halves(small_config(false)), rounded(small_config(false));
+  exact.load_for_inference(context, told, DType::kF32);
+  halves.load_for_inference(context, told, DType::kBF16);
+  rounded.load_for_inference(context, untold, DType::kBF16);
+  const std::vector<float> expected = logits(exact, context);
+  // Keys and values are cached in f16 in both.
+  EXPECT_LE(relative_error(logits(halves, context), expected), 1e-7);
+  EXPECT_GE(relative_error(logits(rounded, context), expected), 1e-6);
+  EXPECT_EQ(halves.weight_bytes(), rounded.weight_bytes());
 }
 
 TEST(LoadForInference, TiedEmbeddingsAreInMemoryOnce) {

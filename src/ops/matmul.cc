@@ -15,8 +15,8 @@ namespace {
 using kernels::MatmulKernels;
 
 const MatmulKernels& kernel_for(DType compute) {
-  CONCLAVE_CHECK(compute == DType::kF32 || compute == DType::kBF16, "compute type {}",
-                 dtype_name(compute));
+  CONCLAVE_CHECK(compute == DType::kF32 || compute == DType::kBF16 || compute == DType::kF16,
+                 "compute type {}", dtype_name(compute));
   return kernels::matmul_kernels(sys::best_isa(), compute);
 }
 

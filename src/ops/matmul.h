@@ -2,7 +2,8 @@
 //
 // Weights W are [N, K] = [out, in], as Hugging Face stores them; y = x W^T. A weight is packed once
 // per optimiser step (or once at load) and used many times. Compute type kF32 multiplies in f32;
-// kBF16 rounds both operands to bf16 and accumulates in f32. Activations are f32 in memory.
+// kBF16 rounds both operands to bf16 and accumulates in f32; kF16 rounds the weights alone, to f16,
+// and multiplies in f32 (inference only). Activations are f32 in memory.
 // Inference may keep a weight in blocks of a quantised type: pack_blocks, and the numerics of
 // kernels/qmatmul/qmatmul_kernels.h. Every function that multiplies takes either.
 //

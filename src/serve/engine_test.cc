@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "infer/grammar/compile.h"
 #include "sys/testing.h"
 
 namespace conclave::serve {
@@ -378,14 +380,27 @@ TEST_F(EngineTest, KeptCachesNeverTakeTheBudgetOfOthers) {
   }
 }
 
+// What /([ae]l)*/ takes.
+bool in_turns(const std::string& text) {
+  bool vowel = true;
+  return std::all_of(text.begin(), text.end(), [&](char c) {
+    return std::exchange(vowel, !vowel) ? c == 'a' || c == 'e' : c == 'l';
+  });
+}
+
 // Pages that run out: who started last is set aside, resumes, and writes what it would have
 // written.
 TEST_F(EngineTest, WhoIsSetAsideGoesOnWithTheSameBits) {
   load_long();
   constexpr int kMany = 4;
+  // Up to a letter that the vocabulary does not have.
+  const infer::grammar::ConstraintPtr turns = infer::grammar::constrain_to_grammar(
+      "root ::= ([ae] \"l\")* \"z\"",
+      std::make_shared<infer::grammar::TokenTable>(*model_.tokenizer, model_.end_ids, vocab_));
   const auto request = [&](Collector& collector, int i) {
     SequenceRequest r = collector.request(prompt(40 + 20 * i, i), 110, 100 + i);
     r.client = std::to_string(i);
+    if (i % 2 == 1) r.constraint = turns, r.ignore_eos = false;
     return r;
   };
   std::vector<Result> alone;
@@ -404,8 +419,9 @@ TEST_F(EngineTest, WhoIsSetAsideGoesOnWithTheSameBits) {
     for (int i = 0; i < kMany; ++i) submit(engine, request(collectors[i], i));
     for (int i = 0; i < kMany; ++i) {
       const Result result = collectors[i].wait();
-      EXPECT_EQ(result.end, EndReason::kLength);
+      EXPECT_EQ(result.end, EndReason::kLength) << result.error;
       expect_same(result, alone[i]);
+      EXPECT_EQ(in_turns(result.text), i % 2 == 1) << result.text;
       const EngineStatus status = engine.status();
       EXPECT_LE(status.kv_bytes + status.kept_bytes, limits.kv_bytes);
     }

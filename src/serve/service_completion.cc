@@ -158,7 +158,12 @@ SequenceRequest Service::sequence_of(const CompletionRequest& request,
 }
 
 void Service::check_model(const std::string& name) const {
-  if (name.empty() || name == model_.name) return;
+  if (name == model_.name) return;
+  if (name.empty()) {
+    throw bad_request(
+        fmt::format("you must provide a model parameter; this server has '{}'", model_.name),
+        "model");
+  }
   throw ApiError{.status = 404,
                  .code = "model_not_found",
                  .message = fmt::format("The model '{}' does not exist; this server has '{}'.",

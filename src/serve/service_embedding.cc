@@ -73,7 +73,6 @@ void Service::start_embedding(const std::shared_ptr<Call>& call, const std::stri
   const json body = parse_request(text);
   check_field_names(body, RequestKind::kEmbedding);
   const Fields fields(body);
-  check_model(fields.string("model", ""));
   const std::string format = fields.string("encoding_format", "float");
   if (format != "float" && format != "base64") {
     fields.wrong("encoding_format", json(format), "float or base64");
@@ -89,6 +88,7 @@ void Service::start_embedding(const std::shared_ptr<Call>& call, const std::stri
       throw bad_request("'input': found an empty text, expected at least one token", "input");
     }
   }
+  check_model(fields.string("model", ""));
   const auto vectors = std::make_shared<Vectors>(call, prompts.size(), format == "base64");
   std::vector<SequenceRequest> sequences(prompts.size());
   for (std::size_t i = 0; i < prompts.size(); ++i) {

@@ -148,7 +148,7 @@ void Service::tokenize(const std::shared_ptr<Call>& call) {
     const json body = parse_request(call->exchange->request().body);
     check_field_names(body, RequestKind::kTokenize);
     const Fields fields(body);
-    check_model(fields.string("model", ""));
+    check_model(fields.string("model", model_.name));
     const std::string text = fields.string("content", fields.string("prompt", ""));
     const bool special = fields.boolean("add_special_tokens", true);
     const bool generation = fields.boolean("add_generation_prompt", true);
@@ -174,7 +174,7 @@ void Service::detokenize(const std::shared_ptr<Call>& call) {
     const json body = parse_request(call->exchange->request().body);
     check_field_names(body, RequestKind::kDetokenize);
     const Fields fields(body);
-    check_model(fields.string("model", ""));
+    check_model(fields.string("model", model_.name));
     const std::vector<std::int32_t> ids = fields.ids("tokens");
     check_ids(ids, "tokens");
     const std::string text = model_.loaded.tokenizer->decode(ids);

@@ -120,6 +120,8 @@ class WeightSource {
   // Fills `out` (rows = product of all but the last dimension of spec.shape) completely, or throws.
   virtual void read(const ParamSpec& spec, MatrixView<float> out) = 0;
 
+  // How exact a weight is: the type in which it is stored, or the smallest that holds it.
+  virtual QuantType stored_type(const ParamSpec&) const { return QuantType::kF32; }
   // The type of a weight that is stored as rows of blocks along its last dimension and can be had
   // as they are; nothing for any other. `read` serves these weights as well.
   virtual std::optional<QuantType> block_type(const ParamSpec&) const { return std::nullopt; }

@@ -90,23 +90,23 @@ std::shared_ptr<const TokenMask> ConstraintState::mask() {
   constraint_->restore(place_, text_);
   Constraint::MaskPtr& known =
       first_ ? constraint_->first_mask_ : constraint_->masks_[place_.config];
-  if (!known) {
+  Constraint::MaskPtr mask = known;
+  if (!mask) {
     const std::int64_t size = constraint_->tokens_->vocab_size() / 8 + 64;
     const auto count = static_cast<std::int64_t>(constraint_->masks_.size());
-    const auto made = constraint_->make_mask(place_.config, first_);
+    mask = constraint_->make_mask(place_.config, first_);
     if (!first_ && count * size > constraint_->limits_.mask_bytes) {
       constraint_->masks_.clear();
-      constraint_->masks_[place_.config] = made;
+      constraint_->masks_[place_.config] = mask;
     } else {
-      known = made;
+      known = mask;
     }
-    if (made->empty) {
-      fail(ErrorKind::kUnsupported,
-           "no token of the vocabulary can continue what the grammar asks for");
-    }
-    return made;
   }
-  return known;
+  if (mask->empty) {
+    fail(ErrorKind::kUnsupported,
+         "no token of the vocabulary can continue what the grammar asks for");
+  }
+  return mask;
 }
 
 void ConstraintState::accept(std::int32_t id) {

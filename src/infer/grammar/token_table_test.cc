@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "infer/grammar/builder.h"
+#include "infer/grammar/compile.h"
 
 namespace conclave::infer::grammar {
 namespace {
@@ -33,6 +34,23 @@ TEST(TokenTable, BytesAreWhatTheDecoderGives) {
     EXPECT_TRUE(table.bytes(2, false).empty());
     EXPECT_TRUE(table.is_end(2));
     EXPECT_FALSE(table.is_end(3));
+  }
+}
+
+// The second answer meets what the first one found out.
+TEST(TokenTable, WhatNoTokenCanSayIsToldToEveryone) {
+  const auto tokenizer = text::Tokenizer::load(kTokenizers + "hf_unigram.tokenizer.json");
+  const auto tokens =
+      std::make_shared<TokenTable>(tokenizer, std::vector<std::int32_t>{}, tokenizer.vocab_size());
+  const ConstraintPtr z = constrain_to_grammar("root ::= \"z\"", tokens);
+  const ConstraintPtr az = constrain_to_grammar("root ::= \"a\" \"z\"", tokens);
+  for (int i = 0; i < 2; ++i) {
+    ConstraintState first(z), second(az);
+    EXPECT_THROW(first.mask(), Error);
+    ASSERT_TRUE(second.mask()->has(3));
+    second.accept(3);  // "a"
+    EXPECT_THROW(second.mask(), Error);
+    EXPECT_THROW(second.mask(), Error);
   }
 }
 

@@ -1,4 +1,4 @@
-// AVX2 and FMA: f32, and bf16 by widening to f32.
+// AVX2 and FMA: f32, and bf16 and f16 by widening to f32.
 #include <immintrin.h>
 
 #include "kernels/matmul/matmul_body.h"
@@ -112,11 +112,25 @@ struct Bf16 : F32 {
   }
 };
 
+struct F16 : F32 {
+  using Right = std::uint16_t;
+
+  static void store_right(Right* p, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  static Vec load_right(const Right* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+};
+
 }  // namespace
 
 constinit const MatmulKernels kMatmulF32Avx2 =
     make_matmul_kernels<F32>(sys::Isa::kAvx2, DType::kF32);
 constinit const MatmulKernels kMatmulBf16Avx2 =
     make_matmul_kernels<Bf16>(sys::Isa::kAvx2, DType::kBF16);
+constinit const MatmulKernels kMatmulF16Avx2 =
+    make_matmul_kernels<F16>(sys::Isa::kAvx2, DType::kF16);
 
 }  // namespace conclave::kernels

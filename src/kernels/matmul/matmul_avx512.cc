@@ -1,4 +1,4 @@
-// AVX-512: f32, and bf16 by widening to f32.
+// AVX-512: f32, and bf16 and f16 by widening to f32.
 #include "kernels/matmul/vectors_avx512.h"
 
 namespace conclave::kernels {
@@ -49,11 +49,25 @@ struct Bf16 : F32 {
   }
 };
 
+struct F16 : F32 {
+  using Right = std::uint16_t;
+
+  static void store_right(Right* p, Vec v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  static Vec load_right(const Right* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+};
+
 }  // namespace
 
 constinit const MatmulKernels kMatmulF32Avx512 =
     make_matmul_kernels<F32>(sys::Isa::kAvx512, DType::kF32);
 constinit const MatmulKernels kMatmulBf16Avx512 =
     make_matmul_kernels<Bf16>(sys::Isa::kAvx512, DType::kBF16);
+constinit const MatmulKernels kMatmulF16Avx512 =
+    make_matmul_kernels<F16>(sys::Isa::kAvx512, DType::kF16);
 
 }  // namespace conclave::kernels

@@ -10,6 +10,7 @@
 //   right panel  `panel` columns, zero-padded: [U][panel]; panels follow each other
 // With bf16 compute both operands are rounded to bf16 while they are packed. Instruction sets
 // without a bf16 product hold the rounded left operand as f32 and widen the right one as they go.
+// With f16 compute the right operand is held in f16 and widened, and the left one is f32.
 //
 // All functions are single-threaded, allocate nothing and read and write exactly the elements
 // named, except that packing a left tile may write up to kLeftSlack bytes behind it.
@@ -81,7 +82,7 @@ struct MatmulKernels {
 // Every kernel this build has; the machine may lack the instruction set of some.
 std::span<const MatmulKernels* const> all_matmul_kernels();
 
-// The best kernel for `compute` (kF32 or kBF16) that needs no more than `isa`.
+// The best kernel for `compute` (kF32, kBF16 or kF16) that needs no more than `isa`.
 const MatmulKernels& matmul_kernels(sys::Isa isa, DType compute);
 
 }  // namespace conclave::kernels

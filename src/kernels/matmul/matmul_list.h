@@ -7,10 +7,13 @@
 #define CONCLAVE_MATMUL_KERNELS(X) \
   X(kMatmulF32Reference)           \
   X(kMatmulBf16Reference)          \
+  X(kMatmulF16Reference)           \
   X(kMatmulF32Avx2)                \
   X(kMatmulBf16Avx2)               \
+  X(kMatmulF16Avx2)                \
   X(kMatmulF32Avx512)              \
   X(kMatmulBf16Avx512)             \
+  X(kMatmulF16Avx512)              \
   X(kMatmulBf16Avx512Bf16)
 
 namespace conclave::kernels {

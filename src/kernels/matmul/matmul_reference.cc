@@ -9,10 +9,12 @@ namespace {
 constexpr std::int64_t kRows = 4;
 constexpr std::int64_t kPanel = 8;
 
-template <DType kCompute, class T>
+template <DType kType, class T>
 float rounded(T value) {
   const float f = to_float(value);
-  return kCompute == DType::kBF16 ? to_float(to_bf16(f)) : f;
+  if constexpr (kType == DType::kBF16) return to_float(to_bf16(f));
+  if constexpr (kType == DType::kF16) return to_float(to_f16(f));
+  return f;
 }
 
 template <DType kCompute, bool kByRows>
@@ -65,8 +67,10 @@ constexpr MatmulKernels make_reference() {
           1,
           sizeof(float),
           sizeof(float),
-          pack_left<kCompute, true>,
-          pack_left<kCompute, false>,
+          pack_left < kCompute == DType::kF16 ? DType::kF32 : kCompute,
+          true >,
+          pack_left < kCompute == DType::kF16 ? DType::kF32 : kCompute,
+          false >,
           pack_right<kCompute, true, float>,
           pack_right<kCompute, false, float>,
           pack_right<kCompute, true, bf16>,
@@ -78,5 +82,6 @@ constexpr MatmulKernels make_reference() {
 
 constinit const MatmulKernels kMatmulF32Reference = make_reference<DType::kF32>();
 constinit const MatmulKernels kMatmulBf16Reference = make_reference<DType::kBF16>();
+constinit const MatmulKernels kMatmulF16Reference = make_reference<DType::kF16>();
 
 }  // namespace conclave::kernels

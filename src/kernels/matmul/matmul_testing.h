@@ -64,9 +64,12 @@ class GuardedMatrix {
   std::vector<float> values_;
 };
 
-// The operand as a product in `compute` sees it.
-inline double operand(float value, DType compute) {
+// The operands as a product in `compute` sees them.
+inline double left_operand(float value, DType compute) {
   return compute == DType::kBF16 ? to_float(to_bf16(value)) : value;
+}
+inline double right_operand(float value, DType compute) {
+  return compute == DType::kF16 ? to_float(to_f16(value)) : left_operand(value, compute);
 }
 
 // x[m, k] w[n, k]^T in f64.
@@ -77,7 +80,7 @@ inline std::vector<double> product_f64(MatrixView<const float> x, MatrixView<con
     for (std::int64_t c = 0; c < w.rows; ++c) {
       double sum = 0;
       for (std::int64_t i = 0; i < x.cols; ++i) {
-        sum += operand(x(r, i), compute) * operand(w(c, i), compute);
+        sum += left_operand(x(r, i), compute) * right_operand(w(c, i), compute);
       }
       y[static_cast<std::size_t>(r * w.rows + c)] = sum;
     }
