@@ -88,7 +88,7 @@ class Planner {
     std::sort(plan_.tasks.begin(), plan_.tasks.end(),
               [](const Task& x, const Task& y) { return x.cost > y.cost; });
   }
-  const Plan& plan() const { return plan_; }
+  Plan plan() && { return std::move(plan_); }
 
  private:
   static std::int64_t cost_of(std::int64_t rows) { return std::max(rows, kRowsWorthStreaming); }
@@ -167,25 +167,61 @@ std::int64_t block_columns(const Task& task, std::int64_t k) {
          kQuantPanel;
 }
 
-// Quantises all tiles; rows[i] is row i of the groups.
-template <class RowAt>
-const std::byte* quantise_lefts(Context& context, const QuantKernels& kernel, const Plan& plan,
-                                std::int64_t k, const RowAt& row_at) {
-  std::byte* const lefts = context.scratch<std::byte>(Context::kPackRows, plan.left_bytes);
-  const auto quantise = [&](std::int64_t i) {
-    const LeftTile& tile = plan.lefts[static_cast<std::size_t>(i)];
-    std::array<const float*, kQuantRows> rows;
-    for (std::int64_t r = 0; r < tile.rows; ++r) {
-      rows[static_cast<std::size_t>(r)] = row_at(tile.row + r);
-    }
-    kernel.quantize_left(tile.type, rows.data(), tile.rows, k, lefts + tile.at);
-  };
-  const auto n_lefts = static_cast<std::int64_t>(plan.lefts.size());
-  if (plan.numbers <= kQuantiseAlone) {
-    for (std::int64_t i = 0; i < n_lefts; ++i) quantise(i);
+// body(i) for i in 0 .. count - 1, on one thread where that many numbers are not worth more.
+template <class Body>
+void run_for_numbers(Context& context, std::int64_t numbers, std::int64_t count, const Body& body) {
+  if (numbers <= kQuantiseAlone) {
+    for (std::int64_t i = 0; i < count; ++i) body(i);
   } else {
-    context.pool.parallel_tasks(n_lefts, quantise);
+    context.pool.parallel_tasks(count, body);
   }
+}
+
+bool take_one_form(std::span<const LeftTile> tiles) {
+  const QuantLeftLayout layout = kernels::quant_left_layout(tiles.front().type);
+  return std::all_of(tiles.begin(), tiles.end(), [&](const LeftTile& tile) {
+    return kernels::quant_left_layout(tile.type) == layout;
+  });
+}
+
+// Quantises all tiles; row i of the groups is row source(i) of x. A row that several groups take is
+// quantised once: then each is a tile of its own first, and the plan's tiles are these or joined
+// from them.
+template <class Source>
+const std::byte* quantise_lefts(Context& context, const QuantKernels& kernel, Plan& plan,
+                                MatrixView<const float> x, const Source& source) {
+  const std::int64_t k = x.cols;
+  const bool once = plan.numbers > x.rows * k && take_one_form(plan.lefts);
+  const QuantLeftLayout layout = kernels::quant_left_layout(plan.lefts.front().type);
+  const std::int64_t single = layout.size(1, k);
+  std::byte* const lefts = context.scratch<std::byte>(
+      Context::kPackRows, plan.left_bytes + (once ? x.rows * single : 0));
+  std::byte* const singles = lefts + plan.left_bytes;
+  if (once) {
+    run_for_numbers(context, x.rows * k, x.rows, [&](std::int64_t i) {
+      const float* const row = x.row(i);
+      kernel.quantize_left(plan.lefts.front().type, &row, 1, k, singles + i * single);
+    });
+  }
+  run_for_numbers(context, plan.numbers, std::ssize(plan.lefts), [&](std::int64_t i) {
+    LeftTile& tile = plan.lefts[static_cast<std::size_t>(i)];
+    if (once && tile.rows == 1) {
+      tile.at = plan.left_bytes + source(tile.row) * single;
+      return;
+    }
+    std::array<const float*, kQuantRows> rows;
+    std::array<const std::byte*, kQuantRows> quantised;
+    for (std::int64_t r = 0; r < tile.rows; ++r) {
+      const auto place = static_cast<std::size_t>(r);
+      rows[place] = x.row(source(tile.row + r));
+      quantised[place] = singles + source(tile.row + r) * single;
+    }
+    if (once) {
+      kernels::join_left_rows(layout, quantised.data(), tile.rows, k, lefts + tile.at);
+    } else {
+      kernel.quantize_left(tile.type, rows.data(), tile.rows, k, lefts + tile.at);
+    }
+  });
   return lefts;
 }
 
@@ -214,10 +250,9 @@ void multiply_quant_groups(Context& context, const QuantKernels& kernel, MatrixV
                            bool accumulate) {
   const std::int64_t k = x.cols;
   if (y.rows == 0 || y.cols == 0) return;
-  const Planner planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/false);
-  const Plan& plan = planner.plan();
+  Plan plan = Planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/false).plan();
   const std::byte* lefts =
-      quantise_lefts(context, kernel, plan, k, [&](std::int64_t i) { return x.row(i); });
+      quantise_lefts(context, kernel, plan, x, [](std::int64_t i) { return i; });
   run_tasks(context, std::span<const Task>(plan.tasks), [&](int, const Task& task) {
     const Operand& operand = task.operands[0];
     const std::int64_t block = block_columns(task, k);
@@ -244,10 +279,9 @@ void gate_quant_groups(Context& context, const QuantKernels& kernel, MatrixView<
                        MatrixView<float> h) {
   const std::int64_t k = x.cols;
   if (h.rows == 0 || h.cols == 0) return;
-  const Planner planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/true);
-  const Plan& plan = planner.plan();
-  const std::byte* lefts = quantise_lefts(context, kernel, plan, k, [&](std::int64_t i) {
-    return x.row(rows_N.empty() ? i : rows_N[static_cast<std::size_t>(i)]);
+  Plan plan = Planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/true).plan();
+  const std::byte* lefts = quantise_lefts(context, kernel, plan, x, [&](std::int64_t i) {
+    return rows_N.empty() ? i : std::int64_t{rows_N[static_cast<std::size_t>(i)]};
   });
   std::int64_t widest = 0;
   for (const Task& task : plan.tasks) {

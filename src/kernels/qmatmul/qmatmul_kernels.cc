@@ -2,11 +2,30 @@
 #include "kernels/qmatmul/qmatmul_kernels.h"
 
 #include <array>
+#include <cstring>
 
 #include "base/error.h"
 #include "kernels/qmatmul/qmatmul_list.h"
 
 namespace conclave::kernels {
+namespace {
+
+// [n][kBytes] of each row, from `at[0]` on, as [n][m][kBytes] from `at[1]` on.
+template <std::size_t kBytes>
+void interleave(const std::byte* const* rows, std::int64_t m, std::int64_t n,
+                std::array<std::int64_t, 2> at, std::byte* left) {
+  constexpr auto kStep = static_cast<std::int64_t>(kBytes);
+  for (std::int64_t r = 0; r < m; ++r) {
+    const std::byte* from = rows[r] + at[0];
+    std::byte* to = left + at[1] + r * kStep;
+    for (std::int64_t i = 0; i < n; ++i, from += kStep, to += m * kStep) {
+      std::memcpy(to, from, kBytes);
+    }
+  }
+}
+
+}  // namespace
+
 std::span<const QuantKernels> quant_kernels() {
   static const std::array kAll = {kQuantReference, kQuantAvx2, kQuantAvx512Vnni};
   return kAll;
@@ -42,6 +61,27 @@ QuantLeftLayout quant_left_layout(QuantType type) {
       break;
   }
   CONCLAVE_CHECK(false, "{} is not a type of blocks", quant_info(type).name);
+}
+
+void join_left_rows(const QuantLeftLayout& layout, const std::byte* const* rows, std::int64_t m,
+                    std::int64_t k, std::byte* left) noexcept {
+  interleave<32>(rows, m, k / 32, {0, 0}, left);
+  const std::array scales = {layout.scales_at(1, k), layout.scales_at(m, k)};
+  interleave<4>(rows, m, k / layout.scale_group, scales, left);
+  const std::array sums = {layout.sums_at(1, k), layout.sums_at(m, k)};
+  switch (layout.sums) {
+    case QuantSums::kNone:
+      return;
+    case QuantSums::kStart32:
+    case QuantSums::kScaled32:
+      return interleave<4>(rows, m, k / 32, sums, left);
+    case QuantSums::kStart16:
+      return interleave<8>(rows, m, k / 32, sums, left);
+    case QuantSums::kPairs32:
+      return interleave<16>(rows, m, k / 256, sums, left);
+    case QuantSums::kPairs16:
+      return interleave<32>(rows, m, k / 256, sums, left);
+  }
 }
 
 }  // namespace conclave::kernels

@@ -93,6 +93,10 @@ static inline void put_sums(const QuantLeftLayout& layout, std::byte* sums, std:
 // For a type that has a quant_layout().
 QuantLeftLayout quant_left_layout(QuantType type);
 
+// A left tile of m rows of k numbers from tiles of one row each.
+void join_left_rows(const QuantLeftLayout& layout, const std::byte* const* rows, std::int64_t m,
+                    std::int64_t k, std::byte* left) noexcept;
+
 // y[rows, n] = left * right, or += : the sum is then taken from zero and added once.
 struct QuantTile {
   QuantType type;

@@ -45,6 +45,20 @@ struct Left {
   }
 };
 
+// x's rows as tiles of one row, joined.
+std::vector<std::byte> joined(const QuantKernels& kernel, QuantType type,
+                              MatrixView<const float> x) {
+  std::vector<Left> singles;
+  std::vector<const std::byte*> rows;
+  for (std::int64_t r = 0; r < x.rows; ++r) singles.emplace_back(kernel, type, x.rows_range(r, 1));
+  for (const Left& single : singles) rows.push_back(single.bytes.data());
+  const QuantLeftLayout layout = quant_left_layout(type);
+  std::vector<std::byte> tile(static_cast<std::size_t>(layout.size(x.rows, x.cols)) + 64,
+                              std::byte{0x5a});
+  join_left_rows(layout, rows.data(), x.rows, x.cols, tile.data());
+  return tile;
+}
+
 // What the left tile says: x as the product sees it.
 GuardedMatrix seen(QuantType type, const Left& left, std::int64_t m, std::int64_t k) {
   const QuantLeftLayout layout = quant_left_layout(type);
@@ -111,7 +125,7 @@ TEST(QuantLeft, RoundsToTheNearestOf255LevelsOfTheLargest) {
   }
 }
 
-TEST(QuantLeft, AllInstructionSetsMakeTheSameTile) {
+TEST(QuantLeft, AllInstructionSetsAndJoinedRowsMakeTheSameTile) {
   for (const QuantKernels& kernel : runnable(quant_kernels())) {
     for (QuantType type : quantised_types()) {
       for (std::int64_t m : {1, 7, 32}) {
@@ -121,6 +135,8 @@ TEST(QuantLeft, AllInstructionSetsMakeTheSameTile) {
         const Left a(quant_kernels().front(), type, x.view()), b(kernel, type, x.view());
         ASSERT_EQ(std::memcmp(a.bytes.data(), b.bytes.data(), a.size), 0)
             << sys::isa_name(kernel.isa) << " " << quant_info(type).name;
+        const std::vector<std::byte> c = joined(kernel, type, x.view());
+        ASSERT_EQ(c, b.bytes) << "joined, " << quant_info(type).name;
       }
     }
   }
