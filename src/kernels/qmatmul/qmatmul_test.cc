@@ -171,6 +171,55 @@ TEST(QuantProduct, EqualsTheF64ProductOfWhatIsStored) {
 }
 
 // The largest integers there are: no sum may saturate.
+// x as ggml quantises it beside a type: blocks of 32 whose scale is rounded to f16 (Q8_0), or of
+// 256 with an f32 scale of the largest number's sign (Q8_K).
+GuardedMatrix as_ggml(QuantType type, MatrixView<const float> x) {
+  const std::int64_t group = quant_left_layout(type).scale_group;
+  GuardedMatrix rounded(x.rows, x.cols);
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    for (std::int64_t at = 0; at < x.cols; at += group) {
+      float largest = 0;
+      for (std::int64_t i = at; i < at + group; ++i) {
+        if (std::fabs(x(r, i)) > std::fabs(largest)) largest = x(r, i);
+      }
+      const float scale = (group == 32 ? std::fabs(largest) : -largest) / 127;
+      const float stored = group == 32 ? to_float(to_f16(scale)) : scale;
+      for (std::int64_t i = at; i < at + group; ++i) {
+        rounded.view()(r, i) = stored * std::nearbyint(x(r, i) / scale);
+      }
+    }
+  }
+  return rounded;
+}
+
+TEST(QuantProduct, ErrsNoMoreThanGgmlsActivationsDo) {
+  const QuantKernels& kernel = runnable(quant_kernels()).back();
+  for (QuantType type : quantised_types()) {
+    const std::int64_t m = 16, n = 64, k = 2048;
+    const auto blocks = random_blocks(type, n * k, 3);
+    std::vector<float> w(static_cast<std::size_t>(n * k));
+    dequantize(type, blocks.data(), n * k, w.data());
+    const MatrixView<const float> weights(w.data(), n, k);
+    GuardedMatrix x(m, k), y(m, n);
+    x.randomise(4);
+    const Left left(kernel, type, x.view());
+    const AlignedBuffer right = pack(type, blocks, n, k);
+    kernel.product(
+        {type, left.bytes.data(), right.data(), k, m, n, y.view().data, y.view().stride, false});
+    const auto exact = conclave::testing::product_f64(x.view(), weights, DType::kF32);
+    const auto theirs =
+        conclave::testing::product_f64(as_ggml(type, x.view()).view(), weights, DType::kF32);
+    double their_error = 0, size = 0;
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      their_error += (theirs[i] - exact[i]) * (theirs[i] - exact[i]);
+      size += exact[i] * exact[i];
+    }
+    EXPECT_GT(their_error, 0);
+    EXPECT_LE(conclave::testing::nmse(y.view(), exact), 1.02 * their_error / size)
+        << quant_info(type).name;
+  }
+}
+
 TEST(QuantProduct, ExtremesDoNotSaturate) {
   for (const QuantKernels& kernel : runnable(quant_kernels())) {
     for (QuantType type : quantised_types()) {
