@@ -23,6 +23,13 @@ TINY = ["model.width=24", "model.layers=2", "model.heads=2", "model.kv_heads=1",
         "checkpoint.every=0", "train.steps=8"]
 
 
+def wait_until(condition, what, seconds=30):
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
 class Server:
     """A running `conclave serve` and the requests that tests make."""
 
@@ -531,15 +538,11 @@ class Serve(unittest.TestCase):
                 response = connection.getresponse()
                 response.read(100)
             else:
-                while server.metric("conclave_sequences_running") == 0:
-                    time.sleep(0.01)
+                wait_until(lambda: server.metric("conclave_sequences_running") > 0, "it runs")
             if stream:
                 response.close()
             connection.close()
-            end = time.time() + 20
-            while server.metric("conclave_sequences_running") > 0 and time.time() < end:
-                time.sleep(0.02)
-            self.assertEqual(server.metric("conclave_sequences_running"), 0)
+            wait_until(lambda: server.metric("conclave_sequences_running") == 0, "it has ended")
             self.assertGreater(server.metric("conclave_sequences_cancelled_total"), cancelled)
         self.assertEqual(server.stop(), 0)
 
@@ -588,8 +591,7 @@ class Serve(unittest.TestCase):
         body = {"model": "tiny", "prompt": "a", "max_tokens": 500, "ignore_eos": True, "n": 16}
         thread = threading.Thread(target=lambda: got.append(server.post("/v1/completions", body)))
         thread.start()
-        while server.metric("conclave_sequences_running") == 0:
-            time.sleep(0.01)
+        wait_until(lambda: server.metric("conclave_sequences_running") > 0, "it runs")
         server.process.send_signal(signal.SIGTERM)
         try:
             end = time.time() + 10  # the signal takes as long as this machine likes
