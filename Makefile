@@ -47,7 +47,9 @@ smollm2: deps
 	cmake --build --preset $(PRESET) --target conclave
 	@CONCLAVE=$(BUILD)/conclave scripts/smollm2.sh
 
-bench: build
+bench: deps
+	cmake --preset $(PRESET) --log-level=WARNING $(LAUNCHER)
+	cmake --build --preset $(PRESET) --target benchmarks
 	@for program in $(BUILD)/bench_*; do \
 	  [ -x "$$program" ] || continue; \
 	  echo "== $$program"; "$$program" $(BENCH_ARGS) || exit 1; \

@@ -17,6 +17,7 @@ struct Pair256 {
   };
   // Two rows: four sums, and the numbers of a group come from the first level cache.
   static constexpr int kRows = 2;
+  static constexpr int kSums = 4;
   static constexpr bool kAnyByte = false;
 
   static const __m256i* at(const void* p) { return static_cast<const __m256i*>(p); }

@@ -20,6 +20,7 @@ struct Vnni512 {
   // 8 rows x 16 columns: eight sums (twice that with groups of 16) and the eight vectors of
   // numbers leave room for the scales; eight chains hide the four cycles of vpdpbusd.
   static constexpr int kRows = 8;
+  static constexpr int kSums = 16;
   static constexpr bool kAnyByte = true;
 
   static I load(const void* p) { return _mm512_loadu_si512(p); }

@@ -4,6 +4,7 @@
 //
 // V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
 //   kRows                       rows whose dot products are in registers together
+//   kSums                       sums of few rows that are
 //   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
 //   kAnyByte                    dot takes unsigned bytes above 128
 //   shift_right, shift_left     of 16-bit elements
@@ -278,6 +279,19 @@ template <class V, class T, int R, int kFirst, int kCount>
   }
 }
 
+// As many groups together as there are registers for their sums.
+template <class V, class T, int R, int kFirst>
+[[gnu::always_inline]] inline void all_groups_of_few(const std::byte* words, const std::int8_t* q,
+                                                     const std::int32_t* start,
+                                                     const Super<V>& super, typename V::F* part) {
+  constexpr int kSums = R * (T::kGroups16 ? 2 : 1);
+  constexpr int kCount = 4 * kSums <= V::kSums ? 4 : 2 * kSums <= V::kSums ? 2 : 1;
+  groups_of_few<V, T, R, kFirst, kCount>(words, q, start, super, part);
+  if constexpr (kFirst + kCount < 8) {
+    all_groups_of_few<V, T, R, kFirst + kCount>(words, q, start, super, part);
+  }
+}
+
 template <class V, class T, int R>
 inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
                              const std::byte* panel, Sums& sums) {
@@ -298,15 +312,7 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
     typename V::F part[R];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) part[i] = V::zerof();
-    if constexpr (R * kParts <= 4) {
-      groups_of_few<V, T, R, 0, 4>(words, q, start, super, part);
-      groups_of_few<V, T, R, 4, 4>(words, q, start, super, part);
-    } else {  // more sums than registers
-      groups_of_few<V, T, R, 0, 2>(words, q, start, super, part);
-      groups_of_few<V, T, R, 2, 2>(words, q, start, super, part);
-      groups_of_few<V, T, R, 4, 2>(words, q, start, super, part);
-      groups_of_few<V, T, R, 6, 2>(words, q, start, super, part);
-    }
+    all_groups_of_few<V, T, R, 0>(words, q, start, super, part);
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
       const auto scaled = less_minimums<V, T>(part[i], super, extra, b * R + i);
