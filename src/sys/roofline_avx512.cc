@@ -45,7 +45,7 @@ std::uint64_t read(const std::byte* data, std::size_t bytes) noexcept {
   }
 #pragma GCC unroll 8
   for (int i = 1; i < 8; ++i) sum[0] = _mm512_add_epi64(sum[0], sum[i]);
-  return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(sum[0]));
+  return static_cast<std::uint64_t>(_mm512_reduce_or_epi64(sum[0]));  // adding would overflow
 }
 
 }  // namespace
