@@ -18,8 +18,8 @@ TEXTS = ["a", "The cat sat on the mat.", "int main(void) { return 0; }", "caf\u0
 
 def main():
     conclave, path = sys.argv[1:3]
-    server = subprocess.Popen([conclave, "serve", path, "--port", "0", "--no-log-requests", "--dtype", "f32"],
-                              stdout=subprocess.PIPE)
+    server = subprocess.Popen([conclave, "serve", path, "--port", "0", "--no-log-requests", "--dtype", "f32",
+                               "--model-name", "model"], stdout=subprocess.PIPE)
     try:
         address = re.search(r"http://\S+", server.stdout.readline().decode()).group(0)
 
@@ -28,7 +28,7 @@ def main():
                 return json.load(answer)
 
         ids = [post("/tokenize", {"prompt": text})["tokens"] for text in TEXTS]
-        ours = torch.tensor([item["embedding"] for item in post("/v1/embeddings", {"input": TEXTS})["data"]])
+        ours = torch.tensor([item["embedding"] for item in post("/v1/embeddings", {"model": "model", "input": TEXTS})["data"]])
     finally:
         server.terminate()
         server.wait()

@@ -497,8 +497,10 @@ class Serve(unittest.TestCase):
 
     def test_random_bytes(self):
         rng = random.Random(3)
-        good = (b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n'
-                b'{"model": "tiny", "prompt":"a","max_tokens": 1}')
+        body = b'{"model": "tiny", "prompt":"a","max_tokens": 1}'
+        good = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        self.assertTrue(self.server.raw(good.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+                        .startswith(b"HTTP/1.1 200 "))
         for _ in range(200):
             data = bytearray(good)
             for _ in range(rng.randint(1, 4)):

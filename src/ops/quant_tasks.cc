@@ -184,9 +184,9 @@ bool take_one_form(std::span<const LeftTile> tiles) {
   });
 }
 
-// Quantises all tiles; row i of the groups is row source(i) of x. A row that several groups take is
-// quantised once: then each is a tile of its own first, and the plan's tiles are these or joined
-// from them.
+// Quantises all tiles, of which there is one at least; row i of the groups is row source(i) of x. A
+// row that several groups take is quantised once: then each is a tile of its own first, and the
+// plan's tiles are these or joined from them.
 template <class Source>
 const std::byte* quantise_lefts(Context& context, const QuantKernels& kernel, Plan& plan,
                                 MatrixView<const float> x, const Source& source) {
@@ -209,18 +209,19 @@ const std::byte* quantise_lefts(Context& context, const QuantKernels& kernel, Pl
       tile.at = plan.left_bytes + source(tile.row) * single;
       return;
     }
-    std::array<const float*, kQuantRows> rows;
-    std::array<const std::byte*, kQuantRows> quantised;
-    for (std::int64_t r = 0; r < tile.rows; ++r) {
-      const auto place = static_cast<std::size_t>(r);
-      rows[place] = x.row(source(tile.row + r));
-      quantised[place] = singles + source(tile.row + r) * single;
-    }
     if (once) {
-      kernels::join_left_rows(layout, quantised.data(), tile.rows, k, lefts + tile.at);
-    } else {
-      kernel.quantize_left(tile.type, rows.data(), tile.rows, k, lefts + tile.at);
+      std::array<const std::byte*, kQuantRows> rows;
+      for (std::int64_t r = 0; r < tile.rows; ++r) {
+        rows[static_cast<std::size_t>(r)] = singles + source(tile.row + r) * single;
+      }
+      kernels::join_left_rows(layout, rows.data(), tile.rows, k, lefts + tile.at);
+      return;
     }
+    std::array<const float*, kQuantRows> rows;
+    for (std::int64_t r = 0; r < tile.rows; ++r) {
+      rows[static_cast<std::size_t>(r)] = x.row(source(tile.row + r));
+    }
+    kernel.quantize_left(tile.type, rows.data(), tile.rows, k, lefts + tile.at);
   });
   return lefts;
 }

@@ -60,6 +60,7 @@ void product(const MatmulTile& tile) noexcept {
 
 template <DType kCompute>
 constexpr MatmulKernels make_reference() {
+  constexpr DType kLeft = kCompute == DType::kF16 ? DType::kF32 : kCompute;
   return {sys::Isa::kReference,
           kCompute,
           kRows,
@@ -67,10 +68,8 @@ constexpr MatmulKernels make_reference() {
           1,
           sizeof(float),
           sizeof(float),
-          pack_left < kCompute == DType::kF16 ? DType::kF32 : kCompute,
-          true >,
-          pack_left < kCompute == DType::kF16 ? DType::kF32 : kCompute,
-          false >,
+          pack_left<kLeft, true>,
+          pack_left<kLeft, false>,
           pack_right<kCompute, true, float>,
           pack_right<kCompute, false, float>,
           pack_right<kCompute, true, bf16>,

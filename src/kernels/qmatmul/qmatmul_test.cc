@@ -170,7 +170,6 @@ TEST(QuantProduct, EqualsTheF64ProductOfWhatIsStored) {
   }
 }
 
-// The largest integers there are: no sum may saturate.
 // x as ggml quantises it beside a type: blocks of 32 whose scale is rounded to f16 (Q8_0), or of
 // 256 with an f32 scale of the largest number's sign (Q8_K).
 GuardedMatrix as_ggml(QuantType type, MatrixView<const float> x) {
@@ -220,6 +219,7 @@ TEST(QuantProduct, ErrsNoMoreThanGgmlsActivationsDo) {
   }
 }
 
+// The largest integers there are: no sum may saturate.
 TEST(QuantProduct, ExtremesDoNotSaturate) {
   for (const QuantKernels& kernel : runnable(quant_kernels())) {
     for (QuantType type : quantised_types()) {
