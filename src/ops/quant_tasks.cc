@@ -203,25 +203,25 @@ const std::byte* quantise_lefts(Context& context, const QuantKernels& kernel, Pl
       kernel.quantize_left(plan.lefts.front().type, &row, 1, k, singles + i * single);
     });
   }
+  const auto rows_of = [&](const LeftTile& tile, const auto& row) {
+    std::array<decltype(row(0)), kQuantRows> rows = {};
+    for (std::int64_t r = 0; r < tile.rows; ++r) {
+      rows[static_cast<std::size_t>(r)] = row(source(tile.row + r));
+    }
+    return rows;
+  };
+  const auto single_of = [&](std::int64_t i) -> const std::byte* { return singles + i * single; };
   run_for_numbers(context, plan.numbers, std::ssize(plan.lefts), [&](std::int64_t i) {
     LeftTile& tile = plan.lefts[static_cast<std::size_t>(i)];
-    if (once && tile.rows == 1) {
-      tile.at = plan.left_bytes + source(tile.row) * single;
-      return;
-    }
-    if (once) {
-      std::array<const std::byte*, kQuantRows> rows;
-      for (std::int64_t r = 0; r < tile.rows; ++r) {
-        rows[static_cast<std::size_t>(r)] = singles + source(tile.row + r) * single;
-      }
+    if (!once) {
+      const auto rows = rows_of(tile, [&](std::int64_t r) -> const float* { return x.row(r); });
+      kernel.quantize_left(tile.type, rows.data(), tile.rows, k, lefts + tile.at);
+    } else if (tile.rows == 1) {
+      tile.at = single_of(source(tile.row)) - lefts;
+    } else {
+      const auto rows = rows_of(tile, single_of);
       kernels::join_left_rows(layout, rows.data(), tile.rows, k, lefts + tile.at);
-      return;
     }
-    std::array<const float*, kQuantRows> rows;
-    for (std::int64_t r = 0; r < tile.rows; ++r) {
-      rows[static_cast<std::size_t>(r)] = x.row(source(tile.row + r));
-    }
-    kernel.quantize_left(tile.type, rows.data(), tile.rows, k, lefts + tile.at);
   });
   return lefts;
 }

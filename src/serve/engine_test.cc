@@ -119,6 +119,12 @@ class EngineTest : public ::testing::Test {
         text::Tokenizer::load(std::string(kGoldens) + "tokenizers/hf_unigram.tokenizer.json");
     vocab_ = model_.transformer->config().vocab_size;
   }
+  EngineLimits limits_of(std::int64_t pages, std::int64_t prefill_chunk) const {
+    EngineLimits limits;
+    limits.kv_bytes = pages * model_.transformer->cache_bytes(1);
+    limits.prefill_chunk = prefill_chunk;
+    return limits;
+  }
   // The same model for sequences of up to 512 tokens, which take several pages.
   void load_long() {
     namespace fs = std::filesystem;
@@ -411,9 +417,7 @@ TEST_F(EngineTest, WhoIsSetAsideGoesOnWithTheSameBits) {
     alone.push_back(collector.wait());
   }
   for (const std::int64_t pages : {4, 5, 8}) {
-    EngineLimits limits;
-    limits.kv_bytes = pages * model_.transformer->cache_bytes(1);
-    limits.prefill_chunk = 32;
+    EngineLimits limits = limits_of(pages, 32);
     Engine engine(context_, model_, limits);
     std::vector<Collector> collectors(kMany);
     for (int i = 0; i < kMany; ++i) submit(engine, request(collectors[i], i));
@@ -436,9 +440,7 @@ TEST_F(EngineTest, WhoIsSetAsideGoesOnWithTheSameBits) {
 
 TEST_F(EngineTest, WhatIsSetAsideCanLeave) {
   load_long();
-  EngineLimits limits;
-  limits.kv_bytes = 3 * model_.transformer->cache_bytes(1);
-  limits.prefill_chunk = 16;
+  EngineLimits limits = limits_of(3, 16);
   Engine engine(context_, model_, limits);
   Collector oldest, youngest;
   SequenceRequest first = oldest.request(prompt(20, 1), 160, 1);
@@ -459,9 +461,7 @@ TEST_F(EngineTest, WhatIsSetAsideCanLeave) {
 // Pages that are shared with a kept cache count for who may start beside their holder.
 TEST_F(EngineTest, SharedPagesCountForWhoMayStart) {
   load_long();
-  EngineLimits limits;
-  limits.kv_bytes = 8 * model_.transformer->cache_bytes(1);
-  limits.prefill_chunk = 16;
+  EngineLimits limits = limits_of(8, 16);
   Engine engine(context_, model_, limits);
   std::vector<std::int32_t> ids = prompt(330, 1);
   const auto request = [](Collector& collector, std::vector<std::int32_t> tokens,
@@ -523,9 +523,7 @@ TEST_F(EngineTest, ShortPromptsDoNotHoldUpTheOldest) {
 // However small the steps and whoever is beside it.
 TEST_F(EngineTest, TheOldestAlwaysEnds) {
   load_long();
-  EngineLimits limits;
-  limits.kv_bytes = 8 * model_.transformer->cache_bytes(1);
-  limits.prefill_chunk = 1;
+  EngineLimits limits = limits_of(8, 1);
   Engine engine(context_, model_, limits);
   Collector oldest, other;
   SequenceRequest first = oldest.request(prompt(440, 1), 5, 1);
@@ -534,10 +532,7 @@ TEST_F(EngineTest, TheOldestAlwaysEnds) {
   SequenceRequest second = other.request(prompt(20, 5), 200, 2);
   second.client = "b";
   second.deadline = first.deadline;
-  std::vector<SequenceRequest> both;
-  both.push_back(std::move(first));
-  both.push_back(std::move(second));
-  ASSERT_EQ(engine.submit(std::move(both)), Admission::kAccepted);
+  ASSERT_EQ(engine.submit({std::move(first), std::move(second)}), Admission::kAccepted);
   EXPECT_EQ(oldest.wait().end, EndReason::kLength);
   EXPECT_EQ(other.wait().end, EndReason::kLength);
 }
