@@ -1,5 +1,6 @@
 #include "serve/log_writer.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -61,6 +62,10 @@ std::int64_t LogWriter::dropped() const {
 }
 
 void LogWriter::loop(const std::shared_ptr<State>& state) {
+  sigset_t broken_pipe;  // comes to the thread that writes: write() below says EPIPE instead
+  sigemptyset(&broken_pipe);
+  sigaddset(&broken_pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
   std::unique_lock lock(state->mutex);
   while (true) {
     state->wake.wait(lock, [&] { return state->stopping || !state->pending.empty(); });

@@ -12,7 +12,8 @@ namespace conclave::serve {
 
 class LogWriter {
  public:
-  // Writes to the descriptor, which stays open. Buffers up to `most_bytes`.
+  // Writes to the descriptor, which stays open. Buffers up to `most_bytes`. A reader that leaves
+  // raises no SIGPIPE: what is written from then on is lost.
   explicit LogWriter(int descriptor, std::size_t most_bytes = 1 << 20);
   // Waits up to a second for what is buffered.
   ~LogWriter();

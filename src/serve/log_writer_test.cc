@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <thread>
+#include <utility>
 
 namespace conclave::serve {
 namespace {
@@ -13,9 +13,10 @@ class Pipe {
  public:
   Pipe() { EXPECT_EQ(pipe(ends_), 0); }
   ~Pipe() {
-    close(ends_[0]);
+    close_reader();
     close(ends_[1]);
   }
+  void close_reader() { close(std::exchange(ends_[0], -1)); }
   int in() const { return ends_[1]; }
   std::string read_some() const {
     char bytes[4096];
@@ -48,6 +49,22 @@ TEST(LogWriter, AReaderThatStopsHoldsNobodyUpAndTheLossIsSaid) {
   EXPECT_GT(log.dropped(), 5000);
   std::string text;
   while (text.find("lines_left_out=") == std::string::npos) text += pipe.read_some();
+}
+
+TEST(LogWriter, AReaderThatLeavesEndsNothing) {
+  Pipe pipe;
+  pipe.close_reader();
+  LogWriter log(pipe.in());
+  for (int i = 0; i < 100; ++i) log.write("x\n");
+}
+
+// The reader leaves while a write waits for room: the signal must not reach the process either.
+TEST(LogWriter, AReaderThatLeavesAFullPipeEndsNothing) {
+  Pipe pipe;
+  LogWriter log(pipe.in(), 1 << 20);
+  log.write(std::string(1 << 19, 'x'));
+  EXPECT_EQ(pipe.read_some().size(), 4096u);
+  pipe.close_reader();
 }
 
 TEST(LogWriter, ABadDescriptorIsNoHarm) {

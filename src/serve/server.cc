@@ -110,7 +110,7 @@ struct IgnoreSignalsAtEnd {
 void serve(ops::Context& context, const std::string& model, DType compute,
            const ServerOptions& options) {
   validate(options);
-  std::signal(SIGPIPE, SIG_IGN);  // a log that nobody reads any more ends no request
+  std::signal(SIGPIPE, SIG_IGN);  // a terminal that is gone ends no request
   ServedModel served{.loaded = models::load_model(context, model, compute),
                      .chat = {},
                      .name = served_name(model, options),
