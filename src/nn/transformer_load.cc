@@ -5,7 +5,6 @@
 #include <mutex>
 
 #include "nn/transformer.h"
-#include "ops/tasks.h"
 
 namespace conclave::nn {
 namespace {
@@ -32,20 +31,20 @@ void read_and_pack(WeightSource& source, std::span<const ParamSpec> parts,
   matrix.pack_blocks(parts[0].shape[1], rows, &arena);
 }
 
-// Runs body(thread, item) for all items on the pool, and throws what the first to fail threw.
+// Runs body(thread, item) for all items on the pool, in the order of the file, and throws what the
+// first to fail threw.
 template <class Item, class Body>
 void run_and_rethrow(ops::Context& context, std::span<const Item> items, const Body& body) {
   std::mutex mutex;
   std::exception_ptr error;
-  std::atomic<bool> failed{false};
-  ops::run_tasks(context, items, [&](int thread, const Item& item) {
-    if (failed.load(std::memory_order_relaxed)) return;
+  std::atomic<std::size_t> next{0};
+  context.pool.run([&](int thread) {
     try {
-      body(thread, item);
+      for (std::size_t i; (i = next.fetch_add(1)) < items.size();) body(thread, items[i]);
     } catch (...) {
+      next.store(items.size());
       const std::lock_guard lock(mutex);
       if (!error) error = std::current_exception();
-      failed.store(true, std::memory_order_relaxed);
     }
   });
   if (error) std::rethrow_exception(error);

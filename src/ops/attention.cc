@@ -13,10 +13,10 @@
 namespace conclave::ops {
 namespace {
 
-// Less than this is done by the calling thread: waking the others takes about 5 us, and far longer
-// where other programs keep the cores busy.
-constexpr std::int64_t kAppendAlone = 8 << 10;    // numbers copied, each to a cache line of its own
-constexpr std::int64_t kAttendAlone = 256 << 10;  // multiplications of queries with keys
+// Less than this is done by the calling thread: the others answer within 2 us while a model runs,
+// and far later where other programs keep the cores busy.
+constexpr std::int64_t kAppendAlone = 1 << 10;   // numbers copied, each to a cache line of its own
+constexpr std::int64_t kAttendAlone = 64 << 10;  // multiplications of queries with keys
 
 // Fewer tiles than this a thread, and each is taken apart where its context is long.
 constexpr std::int64_t kTasksPerThread = 4;
@@ -86,8 +86,8 @@ kernels::KvBlocks<f16> f16_blocks(const KvView& kv, const AttentionShape& shape,
   return {kv.blocks, kv.offset + head * kv_block_bytes(1, shape.head_dim, DType::kF16)};
 }
 
-void store(float value, float& to) { to = value; }
-void store(float value, f16& to) { to = to_f16(std::clamp(value, -65504.0f, 65504.0f)); }
+void convert(const float* from, float* to, std::int64_t n) { std::copy_n(from, n, to); }
+void convert(const float* from, f16* to, std::int64_t n) { kernel().to_half(from, to, n); }
 
 template <class T>
 void append_head(const AttentionShape& shape, const AttentionSegment& s, std::int64_t head,
@@ -101,8 +101,12 @@ void append_head(const AttentionShape& shape, const AttentionSegment& s, std::in
     T* const keys = reinterpret_cast<T*>(s.kv.blocks[position / kKeyBlock] + offset);
     T* const lane = keys + position % kKeyBlock;
     T* const values = keys + (kKeyBlock + position % kKeyBlock) * width;
-    for (std::int64_t d = 0; d < width; ++d) store(k_row[d], lane[d * kKeyBlock]);
-    for (std::int64_t d = 0; d < width; ++d) store(v_row[d], values[d]);
+    convert(v_row, values, width);
+    T part[64];
+    for (std::int64_t d = 0; d < width; ++d) {
+      if (d % 64 == 0) convert(k_row + d, part, std::min<std::int64_t>(64, width - d));
+      lane[d * kKeyBlock] = part[d % 64];
+    }
   }
 }
 

@@ -32,6 +32,8 @@ constexpr std::int64_t kGradTasks = 2;
 // of a panel, and panels that share the packing of a row.
 constexpr std::int64_t kLeastTiles = 4;
 constexpr std::int64_t kLeastPanels = 4;
+// A tile alone shares nothing: its tasks are parts of the weights that are worth another thread.
+constexpr std::int64_t kLeastStream = 128 << 10;
 // A product of few rows is bound by streaming the packed weights, as if it had this many rows.
 constexpr std::int64_t kRowsWorthStreaming = 8;
 
@@ -45,7 +47,7 @@ struct Task {
 };
 
 std::span<const Task> plan_products(Context& context, const MatmulKernels& kernel,
-                                    const Offsets& offsets, std::int64_t n,
+                                    const Offsets& offsets, std::int64_t n, std::int64_t k,
                                     std::int64_t most_rows) {
   const auto cost = [](std::int64_t rows) { return std::max(rows, kRowsWorthStreaming); };
   std::int64_t total = 0;
@@ -56,14 +58,19 @@ std::span<const Task> plan_products(Context& context, const MatmulKernels& kerne
   const std::int64_t target = std::max<std::int64_t>(1, total / (threads * kProductTasks));
   const std::int64_t block_rows =
       std::min(most_rows, threads == 1 ? most_rows : std::max(target, kernel.rows * kLeastTiles));
-  const std::int64_t most_parts = threads == 1 ? 1 : ceil_div(kernel.panels(n), kLeastPanels);
+  const auto most_parts = [&](std::int64_t rows) {
+    if (threads == 1) return std::int64_t{1};
+    const std::int64_t streamed = kernel.panels(n) * kernel.panel_size(k) / kLeastStream;
+    const std::int64_t shared = ceil_div(kernel.panels(n), kLeastPanels);
+    return rows <= kernel.rows ? std::clamp(streamed, shared, kernel.panels(n)) : shared;
+  };
   return make_tasks<Task>(context, [&](const auto& add) {
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
       std::int64_t blocks = ceil_div(offsets.rows(g), block_rows);
       if (offsets.groups() == 1 && blocks > 1) blocks = ceil_div(blocks, threads) * threads;
       for (std::int64_t block = 0; block < blocks; ++block) {
         const Range r = part_of(offsets.rows(g), 1, block, blocks);
-        const std::int64_t parts = std::min(most_parts, ceil_div(cost(r.count), target));
+        const std::int64_t parts = std::min(most_parts(r.count), ceil_div(cost(r.count), target));
         for (std::int64_t part = 0; part < parts; ++part) {
           const Range c = part_of(n, kernel.panel, part, parts);
           add(Task{static_cast<std::int64_t>(g), offsets.begin(g) + r.begin, r.count, c.begin,
@@ -133,7 +140,7 @@ void multiply_groups(Context& context, const MatmulKernels& kernel, MatrixView<c
   // Rows that lie closely together can be fetched as one run of cache lines.
   const std::int64_t row_lines = x.stride <= 2 * k ? ceil_div(x.stride * 4, 64) : 0;
   const auto tasks =
-      plan_products(context, kernel, Offsets(offsets_E1), y.cols, most_tiles * kernel.rows);
+      plan_products(context, kernel, Offsets(offsets_E1), y.cols, k, most_tiles * kernel.rows);
   const ThreadScratch lefts(context, Context::kPackRows, tile_bytes * most_tiles);
   run_tasks(context, tasks, [&](int thread, const Task& task) {
     const std::byte* right = b[static_cast<std::size_t>(task.group)]->data();

@@ -85,8 +85,6 @@ class Planner {
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
       if (offsets.rows(g) > 0) add_group(g, offsets.begin(g), offsets.rows(g), *b[g]);
     }
-    std::sort(plan_.tasks.begin(), plan_.tasks.end(),
-              [](const Task& x, const Task& y) { return x.cost > y.cost; });
   }
   Plan plan() && { return std::move(plan_); }
 

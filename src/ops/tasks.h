@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "ops/context.h"
 
@@ -50,17 +51,76 @@ std::span<const Task> make_tasks(Context& context, const Plan& plan) {
   return {tasks, count};
 }
 
-// body(thread, task) for every task, each thread taking the next when it is free.
+// Tasks 0 .. n-1 cut into one run a thread, each of about the same cost. A thread takes its own run
+// from the front: what lies together in memory it reads as one stream. Then it helps where most is
+// left, from the back.
+class TaskRuns {
+ public:
+  template <class Task>
+  TaskRuns(std::span<Task> tasks, int threads) : runs_(static_cast<std::size_t>(threads)) {
+    std::int64_t total = 0, sum = 0;
+    for (const Task& task : tasks) total += task.cost;
+    std::uint32_t begin = 0, i = 0;
+    for (std::size_t t = 0; t < runs_.size(); ++t, begin = i) {
+      const std::int64_t share = total * static_cast<std::int64_t>(t + 1) / threads;
+      for (; i < tasks.size() && 2 * sum + tasks[i].cost <= 2 * share; ++i) sum += tasks[i].cost;
+      if (t + 1 == runs_.size()) i = static_cast<std::uint32_t>(tasks.size());
+      runs_[t].ends.store(pack({begin, i}), std::memory_order_relaxed);
+    }
+  }
+
+  // The next task for a thread, or -1: all are taken.
+  std::int64_t take(int thread) {
+    std::int64_t task = take_from(runs_[static_cast<std::size_t>(thread)], /*front=*/true);
+    while (task < 0) {
+      Run& most = *std::max_element(runs_.begin(), runs_.end(),
+                                    [](const Run& a, const Run& b) { return a.left() < b.left(); });
+      if (most.left() == 0) return -1;
+      task = take_from(most, /*front=*/false);
+    }
+    return task;
+  }
+
+ private:
+  struct Ends {
+    std::uint32_t begin, end;
+  };
+  static std::uint64_t pack(Ends e) { return std::uint64_t{e.begin} << 32 | e.end; }
+  static Ends unpack(std::uint64_t ends) {
+    return {static_cast<std::uint32_t>(ends >> 32), static_cast<std::uint32_t>(ends)};
+  }
+  struct alignas(64) Run {
+    std::atomic<std::uint64_t> ends{0};
+    std::uint32_t left() const {
+      const Ends e = unpack(ends.load(std::memory_order_relaxed));
+      return e.end - e.begin;
+    }
+  };
+
+  static std::int64_t take_from(Run& run, bool front) {
+    std::uint64_t ends = run.ends.load(std::memory_order_relaxed);
+    while (true) {
+      Ends e = unpack(ends);
+      if (e.begin == e.end) return -1;
+      const std::uint32_t task = front ? e.begin++ : --e.end;
+      if (run.ends.compare_exchange_weak(ends, pack(e), std::memory_order_relaxed)) return task;
+    }
+  }
+
+  std::vector<Run> runs_;
+};
+
+// body(thread, task) for every task; Task has a field `cost`.
 template <class Task, class Body>
 void run_tasks(Context& context, std::span<const Task> tasks, const Body& body) {
   if (tasks.size() <= 1 || context.pool.size() == 1) {
     for (const Task& task : tasks) body(0, task);
     return;
   }
-  std::atomic<std::size_t> next{0};
+  TaskRuns runs(tasks, context.pool.size());
   context.pool.run([&](int thread) {
-    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();) {
-      body(thread, tasks[i]);
+    for (std::int64_t i; (i = runs.take(thread)) >= 0;) {
+      body(thread, tasks[static_cast<std::size_t>(i)]);
     }
   });
 }

@@ -120,6 +120,8 @@ struct AttentionKernel {
   void (*forward_span)(const AttentionForward&, std::int64_t span, float* state,
                        float* scratch) noexcept;
   void (*merge_spans)(const AttentionForward&, float* states, std::int64_t count) noexcept;
+  // n keys or values as f16: the nearest one, of numbers beyond +-65504 that.
+  void (*to_half)(const float* from, f16* to, std::int64_t n) noexcept;
   std::int64_t (*backward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
   void (*backward)(const AttentionBackward&, float* scratch) noexcept;
   // The backward pass over matrix product kernels: `scores` is one for f32, `products` makes the

@@ -17,6 +17,7 @@ struct AttentionBody {
             AttentionForwardBody<V>::state_floats,
             AttentionForwardBody<V>::forward_span,
             AttentionForwardBody<V>::merge_spans,
+            AttentionForwardBody<V>::to_half,
             AttentionBackwardBody<V>::scratch_floats,
             AttentionBackwardBody<V>::backward,
             AttentionBackwardProducts<V>::scratch_floats,

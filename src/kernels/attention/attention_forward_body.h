@@ -109,6 +109,16 @@ struct AttentionForwardBody {
     for (Index row = 0; row < rows; ++row) finish_row(a, all, row);
   }
 
+  static void to_half(const float* from, f16* to, std::int64_t n) noexcept {
+    const auto rounded = [](Vec v) { return V::min(V::set(65504.f), V::max(V::set(-65504.f), v)); };
+    for (; n >= kLanes; n -= kLanes, from += kLanes, to += kLanes) {
+      V::store_half(to, rounded(V::load(from)));
+    }
+    f16 rest[kLanes];
+    V::store_half(rest, rounded(V::load_first(from, n)));
+    for (Index i = 0; i < n; ++i) to[i] = rest[i];
+  }
+
   // The keys of one span, alone, into the state of `s`.
   static void add_span(const AttentionForward& a, const Scratch& s, Index rows, Index span) {
     begin_rows(a, s.state, rows);

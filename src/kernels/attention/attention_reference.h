@@ -17,6 +17,10 @@ Real as_number(Real x) noexcept {
 }
 inline float as_number(f16 x) noexcept { return to_float(x); }
 
+inline void to_half(const float* from, f16* to, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = to_f16(std::clamp(from[i], -65504.f, 65504.f));
+}
+
 template <class Stored>
 auto key_at(const KvBlocks<Stored>& kv, std::int64_t j, int d) noexcept {
   return as_number(

@@ -244,6 +244,26 @@ TEST(Attention, BitsDoNotDependOnChunks) {
 }
 
 // Spans computed apart, the last one first.
+// Every length, and what halves cannot hold: ties, subnormal, too large and infinite numbers.
+TEST(Attention, ToHalfRoundsAsTheReference) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (std::size_t n = 0; n < 70; ++n) {
+      std::vector<float> from;
+      for (const double x : testing::random_doubles(n + 1, n, 1e3)) {
+        from.push_back(static_cast<float>(x));
+      }
+      const float hard[] = {65519.f,        65520.f,        -1e30f, HUGE_VALF,
+                            1 + 1 / 2048.f, 1 + 3 / 2048.f, 3e-8f,  -0.f};
+      for (std::size_t i = 0; i < n; i += 3) from[i] = hard[i / 3 % std::size(hard)];
+      std::vector<f16> expected(n), to(n + 1, f16{0x7e01});
+      reference::to_half(from.data(), expected.data(), static_cast<std::int64_t>(n));
+      kernel.to_half(from.data(), to.data(), static_cast<std::int64_t>(n));
+      for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(to[i].bits, expected[i].bits) << from[i];
+      EXPECT_EQ(to[n].bits, 0x7e01) << "written past " << n;
+    }
+  }
+}
+
 TEST(Attention, SpansGiveTheSameBits) {
   for (const auto& kernel : runnable(attention_kernels())) {
     if (kernel.forward_span == nullptr) continue;

@@ -84,6 +84,12 @@ void pack_rows(const T* source, Index stride, Index count, Index k, typename Sid
                Index width) {
   constexpr Index kStep = Index{V::kLanes} * V::kUnit;
   const Index units = (k + V::kUnit - 1) / V::kUnit;
+  if (width == 1) {  // a row alone lies as it is
+    for (; k > 0; k -= kStep, source += kStep, packed += V::kLanes) {
+      Side::put(packed, V::row_units(source, k));
+    }
+    return;
+  }
   RowsAhead<T> ahead(source, stride, count, k);
   for (Index k0 = 0, u0 = 0; k0 < k; k0 += kStep, u0 += V::kLanes) {
     if (Side::kFetchAhead) ahead.fetch_elements(count * kStep);

@@ -3,7 +3,7 @@
 //
 //   Vec, kLanes, kRegisters      the vector type (with + - * /), its length, how many there are
 //   set, load, store             any alignment
-//   load_half                    from IEEE half precision
+//   load_half, store_half        IEEE half precision, rounded to the nearest
 //   load_first, store_first      only the first n lanes; the others read as 0 and are not touched
 //   fma(a, b, c) = a*b + c,  fnma(a, b, c) = c - a*b     one rounding
 //   max, min                     the second argument where either is NaN

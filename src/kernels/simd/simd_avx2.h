@@ -31,6 +31,9 @@ struct Simd256 {
     return n >= kLanes ? load(p) : _mm256_maskload_ps(p, first(n));
   }
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+  static void store_half(void* p, Vec v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
   // A masked store takes AMD's cores some twenty cycles.
   static void store_first(float* p, Vec v, Index n) {
     if (n >= kLanes) {

@@ -32,6 +32,9 @@ struct Simd512 {
   }
   static Vec load_first(const float* p, Index n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+  static void store_half(void* p, Vec v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
   static void store_first(float* p, Vec v, Index n) { _mm512_mask_storeu_ps(p, first(n), v); }
 
   static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
