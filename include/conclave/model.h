@@ -40,9 +40,18 @@ enum class Compute {
   kBF16,  // half the memory of f32, faster
 };
 
+// The type of the keys and values that are kept of the tokens read so far.
+enum class KeyValues {
+  kAuto,  // f32 beside products in f32, else f16
+  kF32,
+  kF16,
+  kQ8_0,  // 32 numbers of 8 bits share a scale: half the memory of f16
+};
+
 struct LoadOptions {
   int threads = 0;  // 1 to 4096; 0: one for each physical core that the process may use
   Compute compute = Compute::kAuto;
+  KeyValues key_values = KeyValues::kAuto;
 };
 
 struct LayerInfo {

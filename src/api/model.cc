@@ -28,6 +28,21 @@ DType compute_type(Compute wanted, const std::string& stored_type) {
   return models::natural_compute(stored_type);
 }
 
+std::optional<ops::KvType> kv_type(KeyValues wanted) {
+  switch (wanted) {
+    case KeyValues::kAuto:
+      return {};
+    case KeyValues::kF32:
+      return ops::KvType::kF32;
+    case KeyValues::kF16:
+      return ops::KvType::kF16;
+    case KeyValues::kQ8_0:
+      return ops::KvType::kQ8_0;
+  }
+  fail(ErrorKind::kInvalidArgument, "key_values: found {}, which is none of the enumerators",
+       static_cast<int>(wanted));
+}
+
 infer::GenerateOptions convert(const GenerateOptions& o) {
   if (o.max_tokens < 0) {
     fail(ErrorKind::kInvalidArgument, "max_tokens: found {}, expected 0 or more", o.max_tokens);
@@ -90,7 +105,7 @@ struct Model::Impl {
       : info(read_model_info(directory)),
         dtype(compute_type(options.compute, info.stored_type)),
         context(options.threads == 0 ? sys::default_thread_count() : options.threads),
-        session(context, directory, dtype) {
+        session(context, directory, {dtype, kv_type(options.key_values)}) {
     reset();
   }
 

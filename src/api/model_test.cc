@@ -159,6 +159,27 @@ TEST(Ids, LogitsAndRoutingEqualTheReference) {
   }
 }
 
+TEST(Ids, NarrowKeysAndValuesChangeLittle) {
+  const Sequence sequence;
+  const auto distance = [&](KeyValues type) {
+    LoadOptions options = threads(1);
+    options.key_values = type;
+    const Logits logits = Model(kGolden, options).logits(sequence.ids);
+    double most = 0;
+    for (std::size_t i = 0; i < logits.values.size(); ++i) {
+      most = std::max(most, std::abs(double{logits.values[i]} - double{sequence.logits[i]}));
+    }
+    return most;
+  };
+  const double f32 = distance(KeyValues::kF32), f16 = distance(KeyValues::kF16),
+               q8 = distance(KeyValues::kQ8_0);
+  EXPECT_EQ(distance(KeyValues::kAuto), f32) << "the model is f32";
+  EXPECT_GT(f16, f32);
+  EXPECT_LT(f16, 1e-2);
+  EXPECT_GT(q8, f16);
+  EXPECT_LT(q8, 1e-1);
+}
+
 TEST(Ids, LikelihoodFollowsFromLogits) {
   const Sequence sequence;
   const std::span<const std::int32_t> ids = sequence.ids;

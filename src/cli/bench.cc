@@ -121,9 +121,9 @@ void bench_model(Options options) {
   Setting setting;
   setting.limits = sys::measure_roofline(context.pool, options.limit_seconds);
   sys::reset_peak_memory();
-  const DType compute = options.machine.compute(options.model);
+  const models::Precision precision = options.machine.precision(options.model);
   const auto begin = std::chrono::steady_clock::now();
-  const models::LoadedModel model = models::load_model(context, options.model, compute);
+  const models::LoadedModel model = models::load_model(context, options.model, precision);
   setting.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   setting.arithmetic = infer::bench_arithmetic(*model.transformer);

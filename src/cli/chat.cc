@@ -54,7 +54,7 @@ class Chat {
   Chat(ops::Context& context, Options& options)
       : options_(options),
         template_(models::load_chat_template(options.model)),
-        session_(context, options.model, options.machine.compute(options.model)),
+        session_(context, options.model, options.machine.precision(options.model)),
         terminal_(isatty(STDIN_FILENO) != 0) {
     const std::int64_t most = session_.config().max_positions;
     session_.keep_context(options.context > 0 ? options.context

@@ -70,7 +70,7 @@ bool show_progress(std::size_t done, std::size_t total, const std::string& name)
 
 double perplexity(const Options& o, const std::string& model) {
   ops::Context context(o.machine.thread_count());
-  infer::Session session(context, model, o.machine.compute(model));
+  infer::Session session(context, model, o.machine.precision(model));
   std::vector<std::int32_t> ids =
       session.tokenizer().encode(io::read_text_file(o.text), {.add_special = false});
   const auto most = static_cast<std::size_t>(o.max_tokens) + 1;

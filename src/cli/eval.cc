@@ -66,7 +66,7 @@ Row measure(ops::Context& context, infer::Session& session, const Options& optio
 void eval_model(const Options& options) {
   const sys::InterruptGuard guard;
   ops::Context context(options.machine.thread_count());
-  infer::Session session(context, options.model, options.machine.compute(options.model));
+  infer::Session session(context, options.model, options.machine.precision(options.model));
   nlohmann::json rows = nlohmann::json::array();
   Row total{"all", {}, 0};
   for (const std::string& text : options.texts) {

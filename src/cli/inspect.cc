@@ -300,7 +300,7 @@ void print_findings(const Findings& f) {
 void inspect_model(const Options& options) {
   const sys::InterruptGuard guard;
   ops::Context context(options.machine.thread_count());
-  infer::Session session(context, options.model, options.machine.compute(options.model));
+  infer::Session session(context, options.model, options.machine.precision(options.model));
   const Findings findings = read_all(context, session, options);
   const json summary = summary_json(options, session.config(), findings);
   const auto dump = [](const json& j) {

@@ -18,7 +18,7 @@ struct Options {
 
 void write_logits(const Options& options) {
   ops::Context context(options.machine.thread_count());
-  infer::Session session(context, options.model, options.machine.compute(options.model));
+  infer::Session session(context, options.model, options.machine.precision(options.model));
   const FloatMatrix logits = session.logits(options.ids);
   io::write_npy(options.out, logits.view());
   std::fprintf(stderr, "%s: float32 [%lld, %lld]\n", options.out.c_str(),

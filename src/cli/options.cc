@@ -14,6 +14,11 @@ void MachineOptions::add_to(CLI::App& command, bool with_dtype) {
     command.add_option("--dtype", dtype, "type of the matrix products: auto, f32, bf16")
         ->check(CLI::IsMember({"auto", "f32", "bf16"}))
         ->capture_default_str();
+    command
+        .add_option("--kv-type", kv_type,
+                    "of cached keys and values: auto, f32, f16, q8_0 (half the memory of f16)")
+        ->check(CLI::IsMember({"auto", "f32", "f16", "q8_0"}))
+        ->capture_default_str();
   }
 }
 
@@ -21,11 +26,15 @@ int MachineOptions::thread_count() const {
   return threads > 0 ? threads : sys::default_thread_count();
 }
 
-DType MachineOptions::compute(const std::string& model_directory) const {
-  if (dtype == "f32") return DType::kF32;
-  if (dtype == "bf16") return DType::kBF16;
+models::Precision MachineOptions::precision(const std::string& model_directory) const {
+  std::optional<ops::KvType> kv;
+  if (kv_type == "f32") kv = ops::KvType::kF32;
+  if (kv_type == "f16") kv = ops::KvType::kF16;
+  if (kv_type == "q8_0") kv = ops::KvType::kQ8_0;
+  if (dtype == "f32") return {DType::kF32, kv};
+  if (dtype == "bf16") return {DType::kBF16, kv};
   const models::FileWeights weights(model_directory, models::read_config(model_directory));
-  return models::natural_compute(weights.stored_type());
+  return {models::natural_compute(weights.stored_type()), kv};
 }
 
 void add_sampling_options(CLI::App& command, infer::SamplingOptions& sampling) {

@@ -80,7 +80,7 @@ void run_model(Options& options) {
   infer::validate(options.generate.sampling);
   const sys::InterruptGuard guard;
   ops::Context context(options.machine.thread_count());
-  infer::Session session(context, options.model, options.machine.compute(options.model));
+  infer::Session session(context, options.model, options.machine.precision(options.model));
   session.tokenizer();  // refuses a model without one before anything is printed
   options.form.apply(session, options.generate);
   const bool stream = !options.json;

@@ -71,7 +71,7 @@ void serve_model(CLI::App& command, Options& options) {
     return;
   }
   ops::Context context(options.machine.thread_count());
-  serve::serve(context, options.model, options.machine.compute(options.model), options.server);
+  serve::serve(context, options.model, options.machine.precision(options.model), options.server);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/dtype.h"
 #include "infer/sampler.h"
+#include "models/model_files.h"
 
 namespace conclave::cli {
 
@@ -38,13 +39,14 @@ struct Exit {
 
 // Options that several verbs share.
 struct MachineOptions {
-  int threads = 0;             // 0: one a physical core
-  std::string dtype = "auto";  // auto, f32, bf16
+  int threads = 0;               // 0: one a physical core
+  std::string dtype = "auto";    // auto, f32, bf16
+  std::string kv_type = "auto";  // auto, f32, f16, q8_0
 
   void add_to(CLI::App& command, bool with_dtype = true);
   int thread_count() const;
   // "auto" is what the model's files hold: f32 for f32 weights, else bf16.
-  DType compute(const std::string& model_directory) const;
+  models::Precision precision(const std::string& model_directory) const;
 };
 
 // --temperature, --top-k, --top-p, --min-p, --repeat-penalty and --seed.

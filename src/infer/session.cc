@@ -37,10 +37,11 @@ const char* finish_reason_name(FinishReason reason) {
   return "unknown";
 }
 
-Session::Session(ops::Context& context, const std::string& directory, DType compute)
+Session::Session(ops::Context& context, const std::string& directory,
+                 const models::Precision& precision)
     : context_(context),
       directory_(directory),
-      model_(models::load_model(context, directory, compute)) {
+      model_(models::load_model(context, directory, precision)) {
   routing_L_.resize(static_cast<std::size_t>(config().n_layers));
 }
 

@@ -45,8 +45,8 @@ using TextCallback = std::function<bool(const std::string& piece)>;
 
 class Session {
  public:
-  // Throws what loading throws. `compute` as in models::load_model.
-  Session(ops::Context& context, const std::string& directory, DType compute);
+  // Throws what loading throws.
+  Session(ops::Context& context, const std::string& directory, const models::Precision& precision);
 
   const nn::TransformerConfig& config() const { return model_.transformer->config(); }
   nn::Transformer& transformer() { return *model_.transformer; }

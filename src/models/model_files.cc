@@ -222,13 +222,14 @@ std::vector<std::int32_t> end_ids(const std::string& path, const nn::Transformer
   return ids;
 }
 
-LoadedModel load_model(ops::Context& context, const std::string& path, DType compute) {
+LoadedModel load_model(ops::Context& context, const std::string& path, const Precision& precision) {
   nn::TransformerConfig config = read_config(path);
   FileWeights weights(path, config);
   LoadedModel model;
   model.transformer = std::make_unique<nn::Transformer>(std::move(config));
   weights.check(model.transformer->specs());
-  model.transformer->load_for_inference(context, weights, compute);
+  model.transformer->load_for_inference(context, weights, precision.compute);
+  if (precision.kv) model.transformer->set_kv_type(*precision.kv);
   model.tokenizer = load_tokenizer(path);
   model.end_ids = end_ids(path, model.transformer->config());
   return model;

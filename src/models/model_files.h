@@ -56,13 +56,23 @@ std::optional<text::Tokenizer> load_tokenizer(const std::string& path);
 // of a GGUF file; sorted.
 std::vector<std::int32_t> end_ids(const std::string& path, const nn::TransformerConfig& config);
 
+// What a model multiplies in, and keeps keys and values in: nothing there is nn::cache_type's
+// choice.
+struct Precision {
+  DType compute;
+  std::optional<ops::KvType> kv;
+
+  Precision(DType compute_type, std::optional<ops::KvType> kv_type = {})
+      : compute(compute_type), kv(kv_type) {}
+};
+
 // A model ready to run.
 struct LoadedModel {
   std::unique_ptr<nn::Transformer> transformer;
   std::optional<text::Tokenizer> tokenizer;  // nothing: the directory has none
   std::vector<std::int32_t> end_ids;         // tokens that end an answer
 };
-LoadedModel load_model(ops::Context& context, const std::string& path, DType compute);
+LoadedModel load_model(ops::Context& context, const std::string& path, const Precision& precision);
 
 // Writes config.json, model.safetensors (f32 or bf16) and generation_config.json of a model that
 // was loaded for training, as the first architecture that can express it. Throws Error(kIo).

@@ -60,7 +60,7 @@ void KvCache::share_prefix(const KvCache& other, std::int64_t positions) {
 }
 
 std::int64_t KvCache::bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t positions,
-                            DType type) {
+                            ops::KvType type) {
   return n_layers * ops::kv_block_bytes(n_kv_heads, head_dim, type) * KvPool::pages(positions);
 }
 

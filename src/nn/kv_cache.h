@@ -12,10 +12,10 @@
 
 namespace conclave::nn {
 
-// What inference keeps keys and values in, beside products in `compute` type: f32 beside f32, else
-// f16. Training keeps f32.
-inline DType cache_type(DType compute) {
-  return compute == DType::kF32 ? DType::kF32 : DType::kF16;
+// What inference keeps keys and values in unless it is told, beside products in `compute` type: f32
+// beside f32, else f16. Training keeps f32.
+inline ops::KvType cache_type(DType compute) {
+  return compute == DType::kF32 ? ops::KvType::kF32 : ops::KvType::kF16;
 }
 
 class KvCache {
@@ -47,7 +47,7 @@ class KvCache {
 
   // Bytes that a sequence of so many positions takes.
   static std::int64_t bytes(int n_layers, int n_kv_heads, int head_dim, std::int64_t positions,
-                            DType type);
+                            ops::KvType type);
 
  private:
   void hold(KvPool::Page page);

@@ -11,7 +11,7 @@ namespace {
 constexpr int kLayers = 3, kHeads = 2, kDim = 16;
 
 std::shared_ptr<KvPool> new_pool() {
-  return std::make_shared<KvPool>(kLayers, kHeads, kDim, DType::kF16);
+  return std::make_shared<KvPool>(kLayers, kHeads, kDim, ops::KvType::kF16);
 }
 
 std::set<std::byte*> blocks_of(const KvCache& cache) {
@@ -21,7 +21,9 @@ std::set<std::byte*> blocks_of(const KvCache& cache) {
 
 TEST(KvCache, TakesPagesAsItGrowsAndGivesThemBack) {
   const auto pool = new_pool();
-  EXPECT_EQ(pool->page_bytes(), KvCache::bytes(kLayers, kHeads, kDim, 1, DType::kF16));
+  EXPECT_EQ(pool->page_bytes(), KvCache::bytes(kLayers, kHeads, kDim, 1, ops::KvType::kF16));
+  EXPECT_EQ(KvCache::bytes(3, 4, 128, 64, ops::KvType::kQ8_0) * 64,
+            KvCache::bytes(3, 4, 128, 64, ops::KvType::kF16) * 34);
   EXPECT_EQ(pool->page_bytes(), 2 * 64 * kLayers * kHeads * kDim * 2);
   KvCache cache(pool, 200);
   EXPECT_EQ(pool->used_pages(), 0);
@@ -32,7 +34,7 @@ TEST(KvCache, TakesPagesAsItGrowsAndGivesThemBack) {
   }
   EXPECT_EQ(cache.layer(2).capacity(), 256);
   EXPECT_EQ(cache.layer(2).offset, 2 * pool->layer_bytes());
-  EXPECT_EQ(KvCache::bytes(kLayers, kHeads, kDim, 200, DType::kF16), 4 * pool->page_bytes());
+  EXPECT_EQ(KvCache::bytes(kLayers, kHeads, kDim, 200, ops::KvType::kF16), 4 * pool->page_bytes());
   const std::set<std::byte*> before = blocks_of(cache);
   EXPECT_EQ(before.size(), 4u);
   cache.release();

@@ -45,7 +45,7 @@ struct KvPool::Memory {
   }
 };
 
-KvPool::KvPool(int n_layers, int n_kv_heads, int head_dim, DType type)
+KvPool::KvPool(int n_layers, int n_kv_heads, int head_dim, ops::KvType type)
     : type_(type),
       layer_bytes_(ops::kv_block_bytes(n_kv_heads, head_dim, type)),
       page_bytes_(n_layers * layer_bytes_),

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "base/dtype.h"
+#include "ops/attention.h"
 
 namespace conclave::nn {
 
@@ -18,8 +18,7 @@ class KvPool {
   // pool.
   using Page = std::shared_ptr<std::byte>;
 
-  // type: f32 or f16.
-  KvPool(int n_layers, int n_kv_heads, int head_dim, DType type);
+  KvPool(int n_layers, int n_kv_heads, int head_dim, ops::KvType type);
 
   // Throws Error(kOutOfMemory). Pages that were given back are taken again before new memory; the
   // pool keeps them until it ends.
@@ -27,7 +26,7 @@ class KvPool {
   // Pages that somebody holds.
   std::int64_t used_pages() const;
 
-  DType type() const { return type_; }
+  ops::KvType type() const { return type_; }
   std::int64_t layer_bytes() const { return layer_bytes_; }  // of a page, one layer's part
   std::int64_t page_bytes() const { return page_bytes_; }
   // Pages that so many positions take.
@@ -35,7 +34,7 @@ class KvPool {
 
  private:
   struct Memory;
-  DType type_;
+  ops::KvType type_;
   std::int64_t layer_bytes_;
   std::int64_t page_bytes_;
   std::shared_ptr<Memory> memory_;

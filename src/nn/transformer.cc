@@ -309,11 +309,9 @@ void Transformer::backward(ops::Context& context, const Batch& batch, const Forw
   ops::embedding_backward(context, batch.ids_T, dx, parameters_.gradient(0));
 }
 
-std::shared_ptr<KvPool> Transformer::new_kv_pool() const {
-  return new_kv_pool(cache_type(compute_));
-}
+ops::KvType Transformer::kv_type() const { return kv_type_.value_or(cache_type(compute_)); }
 
-std::shared_ptr<KvPool> Transformer::new_kv_pool(DType type) const {
+std::shared_ptr<KvPool> Transformer::new_kv_pool(ops::KvType type) const {
   return std::make_shared<KvPool>(config_.n_layers, config_.cache_heads(), config_.cache_dim(),
                                   type);
 }
@@ -329,7 +327,7 @@ bool Transformer::same_angles(const KvCache& a, const KvCache& b) const {
 
 std::int64_t Transformer::cache_bytes(std::int64_t positions) const {
   return KvCache::bytes(config_.n_layers, config_.cache_heads(), config_.cache_dim(), positions,
-                        cache_type(compute_));
+                        kv_type());
 }
 
 PassWeights Transformer::pass_weights() const {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "nn/block.h"
@@ -87,10 +88,13 @@ class Transformer {
   // The output head (the embedding's transpose where they are tied).
   const ops::Linear& head() const { return head_; }
 
-  // Memory for caches in cache_type of the compute type that the weights were loaded for, or in
-  // f32 for training.
-  std::shared_ptr<KvPool> new_kv_pool() const;
-  std::shared_ptr<KvPool> new_kv_pool(DType type) const;
+  // What new caches keep keys and values in: until it is set, cache_type of the compute type that
+  // the weights were loaded for.
+  ops::KvType kv_type() const;
+  void set_kv_type(ops::KvType type) { kv_type_ = type; }
+  // Memory for caches: in kv_type, or in f32 for training.
+  std::shared_ptr<KvPool> new_kv_pool() const { return new_kv_pool(kv_type()); }
+  std::shared_ptr<KvPool> new_kv_pool(ops::KvType type) const;
   // A cache of a pool of its own, for up to so many positions.
   std::unique_ptr<KvCache> new_cache(std::int64_t length_limit) const;
   // Whether two caches keep equal keys for equal tokens: with longrope, angles depend on how long
@@ -139,6 +143,7 @@ class Transformer {
   void set_positions(const Batch& batch, Activations& activations);
 
   TransformerConfig config_;
+  std::optional<ops::KvType> kv_type_;
   DType compute_ = DType::kF32;  // of the products, but for those in full precision
   ParameterSet parameters_;
   WeightArena arena_;  // of quantised weights

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "kernels/attention/attention.h"
 #include "kernels/choice.h"
 #include "kernels/matmul/matmul_kernels.h"
 #include "sys/cpu.h"
@@ -22,8 +21,6 @@ constexpr std::int64_t kAttendAlone = 64 << 10;  // multiplications of queries w
 constexpr std::int64_t kTasksPerThread = 4;
 // Unless the spans' states would take more than this.
 constexpr std::int64_t kMostStateFloats = 16 << 20;
-
-static_assert(kKeyBlock == kernels::kAttentionKeyBlock);
 
 const kernels::AttentionKernel& kernel() {
   static const kernels::AttentionKernel& chosen = kernels::best(kernels::attention_kernels());
@@ -66,8 +63,6 @@ void check_segments(std::span<const AttentionSegment> segments, std::int64_t row
     CONCLAVE_CHECK(s.first_position >= 0 && s.first_position + s.row_count <= s.kv.capacity(),
                    "positions {}+{} in a cache of {}", s.first_position, s.row_count,
                    s.kv.capacity());
-    CONCLAVE_CHECK(s.kv.type == DType::kF32 || s.kv.type == DType::kF16, "keys in {}",
-                   dtype_name(s.kv.type));
   }
 }
 
@@ -77,36 +72,73 @@ void check_cols(MatrixView<T> m, std::int64_t heads, const AttentionShape& shape
                  shape.head_dim);
 }
 
-kernels::KvBlocks<float> f32_blocks(const KvView& kv, const AttentionShape& shape,
-                                    std::int64_t head) {
-  return {kv.blocks, kv.offset + head * kv_block_bytes(1, shape.head_dim, DType::kF32)};
-}
-kernels::KvBlocks<f16> f16_blocks(const KvView& kv, const AttentionShape& shape,
-                                  std::int64_t head) {
-  return {kv.blocks, kv.offset + head * kv_block_bytes(1, shape.head_dim, DType::kF16)};
+// Blocks, a kernels::KvBlocks<T> or KvBlocksQ8, of one head.
+template <class Blocks>
+Blocks blocks_of(const KvView& kv, const AttentionShape& shape, std::int64_t head) {
+  return {kv.blocks, kv.offset + head * kernels::kv_head_bytes(shape.head_dim, kv.type)};
 }
 
 void convert(const float* from, float* to, std::int64_t n) { std::copy_n(from, n, to); }
 void convert(const float* from, f16* to, std::int64_t n) { kernel().to_half(from, to, n); }
 
+// A key goes to one lane of its block, `lane` the first of it.
 template <class T>
+void scatter(const T* from, T* lane, std::int64_t n) {
+  for (std::int64_t d = 0; d < n; ++d) lane[d * kKeyBlock] = from[d];
+}
+
+template <class T>
+void append_row(const kernels::KvBlocks<T>& kv, std::int64_t position, std::int64_t width,
+                const float* k_row, const float* v_row) {
+  T* const keys = const_cast<T*>(kv.keys(position / kKeyBlock));
+  const std::int64_t at = position % kKeyBlock;
+  convert(v_row, keys + (kKeyBlock + at) * width, width);
+  T part[64];
+  for (std::int64_t d = 0; d < width; d += std::ssize(part)) {
+    const std::int64_t n = std::min<std::int64_t>(std::ssize(part), width - d);
+    convert(k_row + d, part, n);
+    scatter(part, keys + d * kKeyBlock + at, n);
+  }
+}
+
+void append_row(const kernels::KvBlocksQ8& kv, std::int64_t position, std::int64_t width,
+                const float* k_row, const float* v_row) {
+  const std::int64_t block = position / kKeyBlock, at = position % kKeyBlock;
+  const int dim = static_cast<int>(width);
+  auto* const keys = const_cast<std::int8_t*>(kv.keys(block));
+  f16* const key_scales = const_cast<f16*>(kv.key_scales(block, dim));
+  f16* const value_scales = const_cast<f16*>(kv.value_scales(block, dim));
+  auto* const values = const_cast<std::int8_t*>(kv.values(block, dim));
+  kernel().to_q8(v_row, values + at * width, value_scales + at * kernels::kv_scale_groups(width),
+                 width);
+  std::int8_t part[kernels::kKvScaleGroup];
+  for (std::int64_t d = 0, group = 0; d < width; d += std::ssize(part), ++group) {
+    const std::int64_t n = std::min<std::int64_t>(std::ssize(part), width - d);
+    kernel().to_q8(k_row + d, part, key_scales + group * kKeyBlock + at, n);
+    scatter(part, keys + d * kKeyBlock + at, n);
+  }
+}
+
+template <class Blocks>
 void append_head(const AttentionShape& shape, const AttentionSegment& s, std::int64_t head,
                  MatrixView<const float> k, MatrixView<const float> v) {
-  const std::int64_t width = shape.head_dim;
-  const std::int64_t offset = s.kv.offset + head * kv_block_bytes(1, shape.head_dim, s.kv.type);
+  const auto blocks = blocks_of<Blocks>(s.kv, shape, head);
   for (std::int64_t t = 0; t < s.row_count; ++t) {
-    const std::int64_t position = s.first_position + t;
-    const float* k_row = k.row(s.row_begin + t) + head * width;
-    const float* v_row = v.row(s.row_begin + t) + head * width;
-    T* const keys = reinterpret_cast<T*>(s.kv.blocks[position / kKeyBlock] + offset);
-    T* const lane = keys + position % kKeyBlock;
-    T* const values = keys + (kKeyBlock + position % kKeyBlock) * width;
-    convert(v_row, values, width);
-    T part[64];
-    for (std::int64_t d = 0; d < width; ++d) {
-      if (d % 64 == 0) convert(k_row + d, part, std::min<std::int64_t>(64, width - d));
-      lane[d * kKeyBlock] = part[d % 64];
-    }
+    const std::int64_t row = s.row_begin + t, column = head * shape.head_dim;
+    append_row(blocks, s.first_position + t, shape.head_dim, k.row(row) + column,
+               v.row(row) + column);
+  }
+}
+
+void append_head(const AttentionShape& shape, const AttentionSegment& s, std::int64_t head,
+                 MatrixView<const float> k, MatrixView<const float> v) {
+  switch (s.kv.type) {
+    case KvType::kF32:
+      return append_head<kernels::KvBlocks<float>>(shape, s, head, k, v);
+    case KvType::kF16:
+      return append_head<kernels::KvBlocks<f16>>(shape, s, head, k, v);
+    case KvType::kQ8_0:
+      return append_head<kernels::KvBlocksQ8>(shape, s, head, k, v);
   }
 }
 
@@ -222,9 +254,7 @@ void kv_append(Context& context, const AttentionShape& shape,
   const std::int64_t tasks = static_cast<std::int64_t>(segments.size()) * heads;
   const auto append = [&](std::int64_t task) {
     const auto segment = static_cast<std::size_t>(task / heads);
-    const AttentionSegment& s = segments[segment];
-    if (s.kv.type == DType::kF16) return append_head<f16>(shape, s, task % heads, k, v);
-    append_head<float>(shape, s, task % heads, k, v);
+    append_head(shape, segments[segment], task % heads, k, v);
   };
   if (k.rows * k.cols <= kAppendAlone) {
     for (std::int64_t task = 0; task < tasks; ++task) append(task);
@@ -260,10 +290,16 @@ void attention_forward(Context& context, const AttentionShape& shape,
     const std::int64_t row = s.row_begin + token;
     const std::int64_t query_head = head * shared;
     kernels::AttentionForward a;
-    if (s.kv.type == DType::kF16) {
-      a.kv_half = f16_blocks(s.kv, shape, head);
-    } else {
-      a.kv = f32_blocks(s.kv, shape, head);
+    switch (s.kv.type) {
+      case KvType::kF32:
+        a.kv = blocks_of<kernels::KvBlocks<float>>(s.kv, shape, head);
+        break;
+      case KvType::kF16:
+        a.kv_half = blocks_of<kernels::KvBlocks<f16>>(s.kv, shape, head);
+        break;
+      case KvType::kQ8_0:
+        a.kv_q8 = blocks_of<kernels::KvBlocksQ8>(s.kv, shape, head);
+        break;
     }
     a.q = q.row(row) + query_head * shape.head_dim;
     a.q_stride = q.stride;
@@ -315,7 +351,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
   for (const AttentionSegment& s : segments) {
     CONCLAVE_CHECK(s.first_position == 0, "backward of a sequence from position {}",
                    s.first_position);
-    CONCLAVE_CHECK(s.kv.type == DType::kF32, "backward over keys in {}", dtype_name(s.kv.type));
+    CONCLAVE_CHECK(s.kv.type == KvType::kF32, "backward over narrow keys");
     longest = std::max(longest, s.row_count);
   }
   const int shared = shape.n_heads / shape.n_kv_heads;
@@ -326,7 +362,7 @@ void attention_backward(Context& context, const AttentionShape& shape,
     const std::int64_t head = task % heads;
     const std::int64_t column = head * shared * shape.head_dim;
     kernels::AttentionBackward a;
-    a.kv = f32_blocks(s.kv, shape, head);
+    a.kv = blocks_of<kernels::KvBlocks<float>>(s.kv, shape, head);
     a.q = q.row(s.row_begin) + column;
     a.q_stride = q.stride;
     a.out = out.row(s.row_begin) + column;

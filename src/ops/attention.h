@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/attention/attention.h"
 #include "ops/context.h"
 #include "tensor/tensor.h"
 
@@ -37,24 +38,24 @@ struct AttentionShape {
 
 // Keys and values of 64 consecutive positions are a block: [G] heads, each its keys transposed,
 // [Q][64], so that one vector holds one element of several keys, then its values as rows, [64][Q].
-inline constexpr int kKeyBlock = 64;
+inline constexpr int kKeyBlock = kernels::kAttentionKeyBlock;
+using kernels::KvType;
 
 // The keys and values of one layer of one sequence; borrowed. Block i, `offset` bytes behind
 // blocks[i], holds the positions from 64 i on; what it holds at positions that were never appended
-// is not read into any result. As f32, or as f16, which halves what decoding reads and cannot be
-// trained with: numbers beyond 65504 are cut to it.
+// is not read into any result. In f32; in f16, which halves what decoding reads: numbers beyond
+// 65504 are cut to it; or in Q8_0, 34 bytes for 32 numbers. Only f32 can be trained with.
 struct KvView {
   std::byte* const* blocks = nullptr;
   std::int64_t n_blocks = 0;
   std::int64_t offset = 0;
-  DType type = DType::kF32;
+  KvType type = KvType::kF32;
 
   std::int64_t capacity() const { return n_blocks * kKeyBlock; }
 };
 // Bytes of a layer's part of a block: 2 G Q 64 numbers.
-inline std::int64_t kv_block_bytes(int n_kv_heads, int head_dim, DType type) {
-  return std::int64_t{2} * kKeyBlock * n_kv_heads * head_dim *
-         static_cast<std::int64_t>(dtype_size(type));
+inline std::int64_t kv_block_bytes(int n_kv_heads, int head_dim, KvType type) {
+  return n_kv_heads * kernels::kv_head_bytes(head_dim, type);
 }
 
 // Consecutive tokens of one sequence within the batch.

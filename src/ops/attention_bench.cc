@@ -17,7 +17,7 @@ struct Batch {
   AttentionShape shape;
   std::int64_t length, rows;
   std::vector<float> q, k, v, out, lse, d_out, dq, dk, dv;
-  std::vector<testing::KvMemory<float>> caches;
+  std::vector<testing::KvMemory<KvType::kF32>> caches;
   std::vector<AttentionSegment> segments;
 
   Batch(std::int64_t tokens, int heads, int kv_heads, int dim)
@@ -36,7 +36,7 @@ struct Batch {
     }
     caches.reserve(kSequences);
     for (std::int64_t s = 0; s < kSequences; ++s) {
-      caches.emplace_back(1, shape, tokens, 0.0f);
+      caches.emplace_back(1, shape, tokens);
       segments.push_back({s * tokens, tokens, 0, caches.back().view()});
     }
   }
@@ -83,7 +83,7 @@ void attention_backward(benchmark::State& state) {
 }
 
 // One token over a context, 16 layers in turn, so that each comes from memory.
-template <class T>
+template <KvType kType>
 void attention_decode(benchmark::State& state) {
   Context context(static_cast<int>(state.range(0)));
   const std::int64_t depth = state.range(1);
@@ -91,7 +91,7 @@ void attention_decode(benchmark::State& state) {
   const int dim = static_cast<int>(state.range(4));
   const AttentionShape shape{heads, kv_heads, dim, 0.1f, 0};
   constexpr int kLayers = 16;
-  const std::int64_t layer_bytes = kv_block_bytes(kv_heads, dim, DTypeOf<T>::value);
+  const std::int64_t layer_bytes = kv_block_bytes(kv_heads, dim, kType);
   std::vector<AlignedBuffer> pages;  // in huge pages of the system, as a model's
   std::vector<std::byte*> blocks;
   for (std::int64_t i = 0; i < depth / kKeyBlock; ++i) {
@@ -106,8 +106,7 @@ void attention_decode(benchmark::State& state) {
   for (auto _ : state) {
     for (int layer = 0; layer < kLayers; ++layer) {
       const AttentionSegment segment{
-          0, 1, depth - 1,
-          KvView{blocks.data(), depth / kKeyBlock, layer * layer_bytes, DTypeOf<T>::value}};
+          0, 1, depth - 1, KvView{blocks.data(), depth / kKeyBlock, layer * layer_bytes, kType}};
       attention_forward(context, shape, {&segment, 1}, view(q), view(out), nullptr);
     }
   }
@@ -122,8 +121,9 @@ void depths(benchmark::internal::Benchmark* benchmark) {
     benchmark->Args({threads, 4096, 16, 1, 576});  // latent attention (DeepSeek-V2-Lite)
   }
 }
-BENCHMARK(attention_decode<float>)->Apply(depths);
-BENCHMARK(attention_decode<f16>)->Apply(depths);
+BENCHMARK(attention_decode<KvType::kF32>)->Apply(depths);
+BENCHMARK(attention_decode<KvType::kQ8_0>)->Apply(depths);
+BENCHMARK(attention_decode<KvType::kF16>)->Apply(depths);
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"threads", "tokens", "H", "G", "Q"})->UseRealTime();

@@ -14,7 +14,7 @@ namespace {
 
 struct Sequence {
   std::int64_t length;
-  testing::KvMemory<float> cache;
+  testing::KvMemory<KvType::kF32> cache;
 };
 
 // A ragged batch of whole sequences and everything that attention makes of it.
@@ -27,7 +27,7 @@ struct Batch {
       : shape(s) {
     for (std::int64_t length : lengths) {
       const auto n = static_cast<std::uint64_t>(sequences.size());
-      sequences.push_back({length, {1, s, length + 1, NAN}});
+      sequences.push_back({length, {1, s, length + 1}});
       // A sequence's content depends on its place from `seed` on, so that it can be made alone.
       append(&q, seed + n, 0, length * width());
       append(&k, seed + n, 1, length * kv_width());
@@ -187,8 +187,7 @@ TEST(Attention, BitsDoNotDependOnChunks) {
         batch.forward_in_chunks(context, batch.segments()[0].kv, chunk);
         ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
         for (std::size_t i = 0; i < 3; ++i) {
-          ASSERT_TRUE(
-              same(batch.sequences[0].cache.memory[i], wanted.sequences[0].cache.memory[i]));
+          ASSERT_EQ(batch.sequences[0].cache.memory[i], wanted.sequences[0].cache.memory[i]);
         }
       }
     }
@@ -230,23 +229,11 @@ TEST(Attention, HalfPrecisionIsReadExactly) {
     Batch batch = wanted;
     wanted.forward(context);
     for (std::int64_t chunk : {1, 3, 130}) {
-      testing::KvMemory<f16> cache(1, shape, length, to_f16(NAN));
+      testing::KvMemory<KvType::kF16> cache(1, shape, length);
       batch.forward_in_chunks(context, cache.view(), chunk);
       ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
     }
   }
-}
-
-// Numbers that f16 does not hold are cut to its largest, so that no infinity enters a result.
-TEST(Attention, HalfPrecisionCutsLargeNumbers) {
-  Context context(1);
-  const AttentionShape shape{1, 1, 16, 0.25f, 0};
-  testing::KvMemory<f16> cache(1, shape, 1, f16{});
-  std::vector<float> q(16, 0), k(16, 1e6f), v(16, -1e6f), out(16);
-  const AttentionSegment segment{0, 1, 0, cache.view()};
-  kv_append(context, shape, {&segment, 1}, {k.data(), 1, 16}, {v.data(), 1, 16});
-  attention_forward(context, shape, {&segment, 1}, {q.data(), 1, 16}, {out.data(), 1, 16}, nullptr);
-  for (float x : out) EXPECT_EQ(x, -65504.0f);
 }
 
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
@@ -256,6 +243,63 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
     length += std::pow(double{b[i]}, 2);
   }
   return std::sqrt(difference / length);
+}
+
+// Each group of 32 numbers of a head as Q8_0 keeps it.
+void round_to_q8(const AttentionShape& shape, std::vector<float>& x) {
+  const auto dim = static_cast<std::size_t>(shape.head_dim);
+  for (std::size_t head = 0; head < x.size(); head += dim) {
+    for (std::size_t d = 0; d < dim; d += 32) {
+      const std::size_t end = std::min(d + 32, dim);
+      float largest = 0;
+      for (std::size_t i = d; i < end; ++i) largest = std::max(largest, std::abs(x[head + i]));
+      const float scale = to_float(to_f16(largest * (1 / 127.f)));
+      for (std::size_t i = d; i < end; ++i) {
+        float& value = x[head + i];
+        value = std::clamp(std::nearbyint(value * (1 / scale)), -127.f, 127.f) * scale;
+      }
+    }
+  }
+}
+
+// So does a cache in Q8_0, and it is near what it was made of: 1/254 of a group's largest number.
+TEST(Attention, Q8IsReadExactly) {
+  Context context(2);
+  std::vector<std::pair<AttentionShape, std::int64_t>> cases;
+  for (const AttentionShape& shape : kShapes) cases.emplace_back(shape, 130);
+  for (const int dim : {33, 80}) {
+    cases.emplace_back(AttentionShape{4, 2, dim, 0.25f, 0}, 70);
+  }
+  cases.emplace_back(AttentionShape{16, 2, 16, 0.25f, 0}, 1300);  // two spans
+  for (const auto& [shape, length] : cases) {
+    Batch exact(shape, {length}, 4);
+    Batch batch = exact, wanted = exact;
+    for (auto* array : {&wanted.k, &wanted.v}) round_to_q8(shape, *array);
+    for (std::size_t i = 0; i < wanted.k.size(); ++i) {
+      ASSERT_NEAR(wanted.k[i], exact.k[i], 0.02);  // numbers up to 4 or so
+    }
+    exact.forward(context);
+    wanted.forward(context);
+    EXPECT_LT(distance(wanted.out, exact.out), 0.02);
+    for (std::int64_t chunk : {1, 3, 130}) {
+      testing::KvMemory<KvType::kQ8_0> cache(1, shape, length);
+      batch.forward_in_chunks(context, cache.view(), chunk);
+      ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse))
+          << chunk << ", heads of " << shape.head_dim;
+    }
+  }
+}
+
+// Numbers that f16 does not hold are cut to its largest, so that no infinity enters a result.
+TEST(Attention, HalfPrecisionCutsLargeNumbers) {
+  Context context(1);
+  const AttentionShape shape{1, 1, 16, 0.25f, 0};
+  testing::KvMemory<KvType::kF16> cache(1, shape, 1);
+  std::vector<float> q(16, 0), k(16, 1e6f), v(16, -1e6f), out(16);
+  const AttentionSegment segment{0, 1, 0, cache.view()};
+  kv_append(context, shape, {&segment, 1}, {k.data(), 1, 16}, {v.data(), 1, 16});
+  attention_forward(context, shape, {&segment, 1}, {q.data(), 1, 16}, {out.data(), 1, 16}, nullptr);
+  for (float x : out) EXPECT_EQ(x, -65504.0f);
 }
 
 // Products in bf16 change the gradient by their rounding, 2^-9 of each factor, and nothing more.

@@ -107,11 +107,11 @@ struct IgnoreSignalsAtEnd {
 
 }  // namespace
 
-void serve(ops::Context& context, const std::string& model, DType compute,
+void serve(ops::Context& context, const std::string& model, const models::Precision& precision,
            const ServerOptions& options) {
   validate(options);
   std::signal(SIGPIPE, SIG_IGN);  // a terminal that is gone ends no request
-  ServedModel served{.loaded = models::load_model(context, model, compute),
+  ServedModel served{.loaded = models::load_model(context, model, precision),
                      .chat = {},
                      .name = served_name(model, options),
                      .pooling = pooling_of(model)};

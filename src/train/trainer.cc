@@ -88,7 +88,7 @@ Trainer::Trainer(ops::Context& context, TrainConfig config, TrainingData data,
   adam_m_ = Tensor(DType::kF32, {n});
   sys::stop_if_interrupted("taking memory for the optimiser");
   adam_v_ = Tensor(DType::kF32, {n});
-  const auto pool = transformer_->new_kv_pool(DType::kF32);
+  const auto pool = transformer_->new_kv_pool(ops::KvType::kF32);
   for (int i = 0; i < config_.micro_batch; ++i) {
     caches_.push_back(std::make_unique<nn::KvCache>(pool, config_.sequence));
   }

@@ -10,6 +10,8 @@
 // Keys and values of 64 consecutive positions are a block, which may lie anywhere: keys transposed,
 // [Q][64], so that one vector holds one element of several keys, then values as rows, [64][Q].
 // A block is what the online softmax takes together: one query alone reads it from end to end.
+// They are f32, f16, or Q8_0: whole numbers of 8 bits, of which 32 of a key or value share a scale
+// in f16. Narrow ones are widened exactly, so the bits are those of the same numbers in f32.
 // Entries at positions that no query of the call sees never reach a result, whatever they hold.
 //
 // A forward result depends on the query, its position and the keys and values it sees, and on
@@ -47,10 +49,52 @@ struct KvBlocks {
   }
 };
 
+enum class KvType : std::uint8_t { kF32, kF16, kQ8_0 };
+
+inline constexpr int kKvScaleGroup = 32;  // numbers that share a scale
+inline constexpr std::int64_t kv_scale_groups(std::int64_t head_dim) {
+  return (head_dim + kKvScaleGroup - 1) / kKvScaleGroup;
+}
+
+// The blocks of one head in Q8_0.
+struct KvBlocksQ8 {
+  const std::byte* const* blocks = nullptr;
+  std::int64_t offset = 0;
+
+  const std::int8_t* keys(std::int64_t block) const {  // [Q][64]
+    return reinterpret_cast<const std::int8_t*>(blocks[block] + offset);
+  }
+  const f16* key_scales(std::int64_t block, int head_dim) const {  // [groups][64]
+    return reinterpret_cast<const f16*>(keys(block) + std::int64_t{kAttentionKeyBlock} * head_dim);
+  }
+  const f16* value_scales(std::int64_t block, int head_dim) const {  // [64][groups]
+    return key_scales(block, head_dim) + kAttentionKeyBlock * kv_scale_groups(head_dim);
+  }
+  const std::int8_t* values(std::int64_t block, int head_dim) const {  // [64][Q]
+    return reinterpret_cast<const std::int8_t*>(value_scales(block, head_dim) +
+                                                kAttentionKeyBlock * kv_scale_groups(head_dim));
+  }
+};
+
+// Bytes of a block of one head.
+inline std::int64_t kv_head_bytes(std::int64_t head_dim, KvType type) {
+  const std::int64_t numbers = std::int64_t{2} * kAttentionKeyBlock * head_dim;
+  switch (type) {
+    case KvType::kF32:
+      return numbers * 4;
+    case KvType::kF16:
+      return numbers * 2;
+    case KvType::kQ8_0:
+      return numbers + std::int64_t{2} * kAttentionKeyBlock * kv_scale_groups(head_dim) * 2;
+  }
+  return 0;
+}
+
 template <class Real>
 struct AttentionForwardOf {
   KvBlocks<Real> kv;
   KvBlocks<f16> kv_half;    // instead of kv, where its blocks are not null
+  KvBlocksQ8 kv_q8;         // likewise
   const Real* q = nullptr;  // [T, R, Q]
   std::int64_t q_stride = 0;
   Real* out = nullptr;  // [T, R, Q]
@@ -122,6 +166,9 @@ struct AttentionKernel {
   void (*merge_spans)(const AttentionForward&, float* states, std::int64_t count) noexcept;
   // n keys or values as f16: the nearest one, of numbers beyond +-65504 that.
   void (*to_half)(const float* from, f16* to, std::int64_t n) noexcept;
+  // n of a head's, in Q8_0: scales are the largest magnitude of their group / 127, at most 65504,
+  // and NaN where one of its numbers is not finite.
+  void (*to_q8)(const float* from, std::int8_t* to, f16* scales, std::int64_t n) noexcept;
   std::int64_t (*backward_scratch)(std::int64_t n_tokens, int n_heads, int head_dim) noexcept;
   void (*backward)(const AttentionBackward&, float* scratch) noexcept;
   // The backward pass over matrix product kernels: `scores` is one for f32, `products` makes the

@@ -18,6 +18,7 @@ struct AttentionBody {
             AttentionForwardBody<V>::forward_span,
             AttentionForwardBody<V>::merge_spans,
             AttentionForwardBody<V>::to_half,
+            AttentionForwardBody<V>::to_q8,
             AttentionBackwardBody<V>::scratch_floats,
             AttentionBackwardBody<V>::backward,
             AttentionBackwardProducts<V>::scratch_floats,

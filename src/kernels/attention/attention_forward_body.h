@@ -44,8 +44,8 @@ struct AttentionForwardBody {
     Index states[2];
     Index p;  // [kRows][kKeys]: scores, then weights
     Index q;  // [rows/kRows][Q][kRows]
-    Index v;  // [kKeys][padded Q], where Q is no multiple of kLanes or v in half precision
-    Index k;  // [Q][kKeys], where k is in half precision
+    Index v;  // [kKeys][padded Q], where Q is no multiple of kLanes or v is narrow
+    Index k;  // [Q][kKeys], where k is narrow
     Index total;
 
     Layout(Index tokens, int n_heads, int head_dim) {
@@ -119,6 +119,34 @@ struct AttentionForwardBody {
     for (Index i = 0; i < n; ++i) to[i] = rest[i];
   }
 
+  static void to_q8(const float* from, std::int8_t* to, f16* scales, std::int64_t n) noexcept {
+    constexpr int kVectors = kKvScaleGroup / kLanes;
+    for (; n > 0; n -= kKvScaleGroup, from += kKvScaleGroup, to += kKvScaleGroup) {
+      Vec x[kVectors], largest = V::set(0.f), zero = V::set(0.f);
+#pragma GCC unroll 4
+      for (int i = 0; i < kVectors; ++i) {
+        const Index at = Index{kLanes} * i;
+        x[i] = V::load_first(from + (n > at ? at : 0), n - at);
+        largest = V::max(V::max(x[i], -x[i]), largest);
+        zero = zero + x[i] * V::set(0.f);
+      }
+      const bool finite = V::sum(zero) == 0;
+      f16 rounded[kLanes];
+      V::store_half(rounded, V::min(V::set(V::top(largest) * (1 / 127.f)), V::set(65504.f)));
+      const float scale = V::first_lane(V::load_half(rounded));
+      *scales++ = finite ? rounded[0] : f16{0x7e00};
+      const Vec inverse = V::set(scale > 0 ? 1 / scale : 0.f);
+      std::int8_t part[kKvScaleGroup];
+      std::int8_t* const whole = n >= kKvScaleGroup ? to : part;
+#pragma GCC unroll 4
+      for (int i = 0; i < kVectors; ++i) {
+        const Vec limited = V::max(V::set(-127.f), V::min(V::set(127.f), x[i] * inverse));
+        V::store_bytes(whole + i * kLanes, limited);
+      }
+      for (Index i = 0; n < kKvScaleGroup && i < n; ++i) to[i] = part[i];
+    }
+  }
+
   // The keys of one span, alone, into the state of `s`.
   static void add_span(const AttentionForward& a, const Scratch& s, Index rows, Index span) {
     begin_rows(a, s.state, rows);
@@ -130,7 +158,13 @@ struct AttentionForwardBody {
     for (Index block = first / kKeys * kKeys; block <= last; block += kKeys) {
       const Index keys = last + 1 - block < kKeys ? last + 1 - block : kKeys;
       const Index i = block / kKeys;
-      if (a.kv_half.blocks == nullptr) {
+      if (a.kv_q8.blocks != nullptr && whole && rows <= kDirectRows) {
+        add_rows(a, s, rows, block,
+                 typename Tile::Q8Keys{a.kv_q8.keys(i), a.kv_q8.key_scales(i, a.head_dim)},
+                 direct_values(a, s, i), 0);
+      } else if (a.kv_q8.blocks != nullptr) {
+        add_rows(a, s, rows, block, copy_keys(a, s, i), copy_values(a, s, i, keys), 0);
+      } else if (a.kv_half.blocks == nullptr) {
         const float* values = a.kv.values(i, a.head_dim);
         add_rows(a, s, rows, block, a.kv.keys(i), whole ? values : copy_values(a, s, values, keys),
                  0);
@@ -208,20 +242,68 @@ struct AttentionForwardBody {
     return s.k;
   }
 
-  // Takes the keys of one block into all rows. B: float or f16, where the next block's keys lie
-  // `ahead` bytes behind the values.
-  template <class B>
+  // Of block i in Q8_0.
+  static typename Tile::Q8Values direct_values(const AttentionForward& a, const Scratch& s,
+                                               Index i) {
+    const Index groups = kv_scale_groups(a.head_dim);
+    const f16* from = a.kv_q8.value_scales(i, a.head_dim);
+    for (Index at = 0; at < groups * kKeys; at += kLanes) {
+      V::store(s.v + at, V::load_half(from + at));
+    }
+    return {a.kv_q8.values(i, a.head_dim), s.v, groups, 0};
+  }
+  static const float* copy_keys(const AttentionForward& a, const Scratch& s, Index i) {
+    constexpr int kVectors = kKeys / kLanes;
+    const std::int8_t* from = a.kv_q8.keys(i);
+    const f16* scales = a.kv_q8.key_scales(i, a.head_dim);
+    float* to = s.k;
+    for (Index left = a.head_dim; left > 0; left -= kKvScaleGroup, scales += kKeys) {
+      Vec scale[kVectors];
+#pragma GCC unroll 8
+      for (int c = 0; c < kVectors; ++c) scale[c] = V::load_half(scales + c * kLanes);
+      const Index group = left < kKvScaleGroup ? left : kKvScaleGroup;
+      for (Index d = 0; d < group; ++d, from += kKeys, to += kKeys) {
+#pragma GCC unroll 8
+        for (int c = 0; c < kVectors; ++c) {
+          V::store(to + c * kLanes, V::load_bytes(from + c * kLanes) * scale[c]);
+        }
+      }
+    }
+    return s.k;
+  }
+  static const float* copy_values(const AttentionForward& a, const Scratch& s, Index i,
+                                  Index keys) {
+    const Index width = Tile::padded(a.head_dim), groups = kv_scale_groups(a.head_dim);
+    const std::int8_t* from = a.kv_q8.values(i, a.head_dim);
+    const f16* scales = a.kv_q8.value_scales(i, a.head_dim);
+    for (Index j = 0; j < keys; ++j, from += a.head_dim) {
+      float* const to = s.v + j * width;
+      for (Index g = 0; g < groups; ++g) {
+        const Vec scale = V::set(V::first_lane(V::load_half(scales + j * groups + g)));
+        const Index d = g * kKvScaleGroup,
+                    end = d + kKvScaleGroup < width ? d + kKvScaleGroup : width;
+        for (Index at = d; at < end; at += kLanes) {
+          V::store(to + at, Tile::load_first(from + at, a.head_dim - at) * scale);
+        }
+      }
+    }
+    return s.v;
+  }
+
+  // Takes the keys of one block into all rows: floats, f16, of which the next block's keys lie
+  // `ahead` bytes behind the values, or Q8_0.
+  template <class Keys, class Values>
   static void add_rows(const AttentionForward& a, const Scratch& s, Index rows, Index block,
-                       const B* keys, const B* values, Index ahead) {
+                       Keys keys, Values values, Index ahead) {
     for (Index row = 0; row < rows; row += kRows) {
       add_block(a, s, row, rows, block, keys, values, ahead);
     }
   }
 
   // Takes the keys of one block into up to kRows rows.
-  template <class B>
+  template <class Keys, class Values>
   static void add_block(const AttentionForward& a, const Scratch& s, Index row, Index rows,
-                        Index block, const B* keys, const B* values, Index ahead) {
+                        Index block, Keys keys, Values values, Index ahead) {
     const int count = static_cast<int>(rows - row < kRows ? rows - row : kRows);
     const Index low = a.first_position + row / a.n_heads;
     const Index high = a.first_position + (row + count - 1) / a.n_heads;
@@ -236,8 +318,8 @@ struct AttentionForwardBody {
     weigh(a, s, row, count, block, begin, end, factor);
     const Index width = Tile::padded(a.head_dim);
     Tile::template accumulate<kKeys, 1>(count, seen.end - seen.begin, s.p + seen.begin,
-                                        values + seen.begin * width, width, ahead, factor,
-                                        s.state.acc + row * width, width, width);
+                                        Tile::skip_rows(values, seen.begin, width), width, ahead,
+                                        factor, s.state.acc + row * width, width, width);
   }
 
   // Scores begin .. end-1 of `count` rows become weights 2^(score - top). factor[r]: by what the

@@ -21,8 +21,24 @@ inline void to_half(const float* from, f16* to, std::int64_t n) noexcept {
   for (std::int64_t i = 0; i < n; ++i) to[i] = to_f16(std::clamp(from[i], -65504.f, 65504.f));
 }
 
+inline void to_q8(const float* from, std::int8_t* to, f16* scales, std::int64_t n) noexcept {
+  for (std::int64_t begin = 0; begin < n; begin += kKvScaleGroup) {
+    const std::int64_t end = std::min<std::int64_t>(n, begin + kKvScaleGroup);
+    const auto finite = [](float x) { return std::isfinite(x); };
+    float largest = 0;
+    for (std::int64_t i = begin; i < end; ++i) largest = std::max(largest, std::abs(from[i]));
+    const f16 scale = to_f16(std::min(largest * (1 / 127.f), 65504.f));
+    *scales++ = std::all_of(from + begin, from + end, finite) ? scale : f16{0x7e00};
+    const float inverse = to_float(scale) > 0 ? 1 / to_float(scale) : 0;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float limited = std::clamp(from[i] * inverse, -127.f, 127.f);
+      to[i] = std::isnan(limited) ? 0 : static_cast<std::int8_t>(std::nearbyint(limited));
+    }
+  }
+}
+
 template <class Stored>
-auto key_at(const KvBlocks<Stored>& kv, std::int64_t j, int d) noexcept {
+auto key_at(const KvBlocks<Stored>& kv, int, std::int64_t j, int d) noexcept {
   return as_number(
       kv.keys(j / kAttentionKeyBlock)[d * kAttentionKeyBlock + j % kAttentionKeyBlock]);
 }
@@ -32,11 +48,23 @@ auto value_at(const KvBlocks<Stored>& kv, int head_dim, std::int64_t j, int d) n
       kv.values(j / kAttentionKeyBlock, head_dim)[j % kAttentionKeyBlock * head_dim + d]);
 }
 
-template <class Real, class Stored>
-Real attention_score(const Real* q, const KvBlocks<Stored>& kv, int head_dim, std::int64_t j,
+inline float key_at(const KvBlocksQ8& kv, int head_dim, std::int64_t j, int d) noexcept {
+  const std::int64_t block = j / kAttentionKeyBlock, at = j % kAttentionKeyBlock;
+  const f16 scale = kv.key_scales(block, head_dim)[d / kKvScaleGroup * kAttentionKeyBlock + at];
+  return static_cast<float>(kv.keys(block)[d * kAttentionKeyBlock + at]) * to_float(scale);
+}
+inline float value_at(const KvBlocksQ8& kv, int head_dim, std::int64_t j, int d) noexcept {
+  const std::int64_t block = j / kAttentionKeyBlock, at = j % kAttentionKeyBlock;
+  const f16 scale =
+      kv.value_scales(block, head_dim)[at * kv_scale_groups(head_dim) + d / kKvScaleGroup];
+  return static_cast<float>(kv.values(block, head_dim)[at * head_dim + d]) * to_float(scale);
+}
+
+template <class Real, class Blocks>
+Real attention_score(const Real* q, const Blocks& kv, int head_dim, std::int64_t j,
                      Real scale) noexcept {
   Real sum = 0;
-  for (int d = 0; d < head_dim; ++d) sum += q[d] * static_cast<Real>(key_at(kv, j, d));
+  for (int d = 0; d < head_dim; ++d) sum += q[d] * static_cast<Real>(key_at(kv, head_dim, j, d));
   return sum * scale;
 }
 
@@ -45,9 +73,8 @@ inline std::int64_t first_visible(std::int64_t position, int window) noexcept {
   return window > 0 ? std::max<std::int64_t>(0, position - window + 1) : 0;
 }
 
-template <class Real, class Stored>
-void attention_forward_over(const AttentionForwardOf<Real>& a,
-                            const KvBlocks<Stored>& kv) noexcept {
+template <class Real, class Blocks>
+void attention_forward_over(const AttentionForwardOf<Real>& a, const Blocks& kv) noexcept {
   for (std::int64_t row = 0; row < a.n_tokens * a.n_heads; ++row) {
     const std::int64_t t = row / a.n_heads;
     const std::int64_t h = row % a.n_heads;
@@ -76,6 +103,7 @@ void attention_forward_over(const AttentionForwardOf<Real>& a,
 template <class Real>
 void attention_forward(const AttentionForwardOf<Real>& a, Real*) noexcept {
   if (a.kv_half.blocks != nullptr) return attention_forward_over(a, a.kv_half);
+  if (a.kv_q8.blocks != nullptr) return attention_forward_over(a, a.kv_q8);
   attention_forward_over(a, a.kv);
 }
 
@@ -103,7 +131,7 @@ void attention_backward(const AttentionBackwardOf<Real>& a, Real*) noexcept {
       for (int d = 0; d < width; ++d) dp += d_out[d] * value_at(a.kv, width, j, d);
       const Real ds = p * (dp - delta) * a.scale;
       for (int d = 0; d < width; ++d) {
-        dq[d] += ds * key_at(a.kv, j, d);
+        dq[d] += ds * key_at(a.kv, width, j, d);
         a.dk[j * a.dk_stride + d] += ds * q[d];
         a.dv[j * a.dv_stride + d] += p * d_out[d];
       }

@@ -264,6 +264,36 @@ TEST(Attention, ToHalfRoundsAsTheReference) {
   }
 }
 
+// Whole and broken groups; nothing, tiny, ordinary, large and too large numbers, and what is none.
+TEST(Attention, ToQ8RoundsAsTheReference) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (std::size_t n = 1; n < 100; ++n) {
+      for (const double scale : {0., 1e-9, 1e-6, 1., 1e5, 1e30}) {
+        std::vector<float> from;
+        for (const double x : testing::random_doubles(n, n, scale)) {
+          from.push_back(static_cast<float>(x));
+        }
+        if (n % 7 == 0) from[n / 2] = n % 2 == 0 ? NAN : -HUGE_VALF;
+        const auto groups = static_cast<std::size_t>(kv_scale_groups(static_cast<std::int64_t>(n)));
+        std::vector<std::int8_t> expected(n), to(n + 1, 77);
+        std::vector<f16> expected_scales(groups), scales(groups + 1, f16{0x1234});
+        reference::to_q8(from.data(), expected.data(), expected_scales.data(),
+                         static_cast<std::int64_t>(n));
+        kernel.to_q8(from.data(), to.data(), scales.data(), static_cast<std::int64_t>(n));
+        for (std::size_t g = 0; g < groups; ++g) {
+          ASSERT_EQ(scales[g].bits, expected_scales[g].bits) << "group " << g << " of " << n;
+          if (std::isnan(to_float(scales[g]))) continue;
+          for (std::size_t i = 32 * g; i < std::min(n, 32 * g + 32); ++i) {
+            ASSERT_EQ(to[i], expected[i]) << from[i] << " with scale " << to_float(scales[g]);
+          }
+        }
+        ASSERT_EQ(to[n], 77);
+        ASSERT_EQ(scales[groups].bits, 0x1234);
+      }
+    }
+  }
+}
+
 TEST(Attention, SpansGiveTheSameBits) {
   for (const auto& kernel : runnable(attention_kernels())) {
     if (kernel.forward_span == nullptr) continue;

@@ -36,11 +36,86 @@ struct AttentionTile {
   static Vec load(const float* p) { return V::load(p); }
   static Vec load(const f16* p) { return V::load_half(p); }
   static Vec load_first(const float* p, Index n) { return V::load_first(p, n); }
+  static Vec load_first(const std::int8_t* p, Index n) {
+    if (n >= kLanes) return V::load_bytes(p);
+    std::int8_t part[kLanes] = {};
+    for (Index i = 0; i < n; ++i) part[i] = p[i];
+    return V::load_bytes(part);
+  }
   static Vec load_first(const f16* p, Index n) {
     if (n >= kLanes) return V::load_half(p);
     f16 part[kLanes] = {};
     for (Index i = 0; i < n; ++i) part[i] = p[i];
     return V::load_half(part);
+  }
+
+  // Keys of a block in Q8_0, [n][kKeys], with a row of scales [kKeys] for every kKvScaleGroup of
+  // them.
+  struct Q8Keys {
+    const std::int8_t* numbers;
+    const f16* scales;
+
+    Q8Keys operator+(Index keys) const { return {numbers + keys, scales + keys}; }
+  };
+  // Values of a block in Q8_0 from `column` on, with `groups` scales a row, widened already.
+  struct Q8Values {
+    const std::int8_t* numbers;
+    const float* scales;
+    Index groups, column;
+
+    Q8Values& operator+=(Index columns) {
+      numbers += columns;
+      column += columns;
+      return *this;
+    }
+  };
+  template <class B>
+  static const B* skip_rows(const B* values, Index rows, Index width) {
+    return values + rows * width;
+  }
+  static Q8Values skip_rows(const Q8Values& v, Index rows, Index width) {
+    return {v.numbers + rows * width, v.scales + rows * v.groups, v.groups, v.column};
+  }
+
+  template <int R, int C, int kRow>
+  static void add_products(const float* a, const Vec (&right)[C], Vec (&acc)[R][C]) {
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      const Vec left = V::set(a[r * kRow]);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) acc[r][c] = V::fma(left, right[c], acc[r][c]);
+    }
+  }
+
+  template <int R, int C, int kRow, int kStep>
+  static void multiply(Index n, const float* a, Q8Keys b, Index b_step, Index b_vector, Index,
+                       Vec (&acc)[R][C]) {
+    for (; n > 0; n -= kKvScaleGroup, b.scales += kKeys) {
+      Vec scale[C], right[C];
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) scale[c] = V::load_half(b.scales + c * b_vector);
+      const Index group = n < kKvScaleGroup ? n : kKvScaleGroup;
+      for (Index i = 0; i < group; ++i, a += kStep, b.numbers += b_step) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) right[c] = V::load_bytes(b.numbers + c * b_vector) * scale[c];
+        add_products<R, C, kRow>(a, right, acc);
+      }
+    }
+  }
+
+  template <int R, int C, int kRow, int kStep>
+  static void multiply(Index n, const float* a, Q8Values b, Index b_step, Index b_vector, Index,
+                       Vec (&acc)[R][C]) {
+    const float* scale[C];
+    for (int c = 0; c < C; ++c) scale[c] = b.scales + (b.column + c * b_vector) / kKvScaleGroup;
+    for (Index i = 0; i < n; ++i, a += kStep, b.numbers += b_step) {
+      Vec right[C];
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        right[c] = V::load_bytes(b.numbers + c * b_vector) * V::set(scale[c][i * b.groups]);
+      }
+      add_products<R, C, kRow>(a, right, acc);
+    }
   }
 
   // Element (r, n) of a is a[r * kRow + n * kStep]; vector c of row n of b is at
@@ -61,18 +136,13 @@ struct AttentionTile {
           if (c % 2 == 0) __builtin_prefetch(at + ahead);
         }
       }
-#pragma GCC unroll 6
-      for (int r = 0; r < R; ++r) {
-        const Vec left = V::set(a[r * kRow]);
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) acc[r][c] = V::fma(left, right[c], acc[r][c]);
-      }
+      add_products<R, C, kRow>(a, right, acc);
     }
   }
 
   // y[r][0 .. C*kLanes) = y[r][..] * factor[r] + sum_n a[r, n] * b[n][..]; factor null: 1.
   template <int R, int C, int kRow, int kStep, class B>
-  static void accumulate_strip(Index n, const float* a, const B* b, Index b_step, Index ahead,
+  static void accumulate_strip(Index n, const float* a, B b, Index b_step, Index ahead,
                                const float* factor, float* y, Index y_stride) {
     Vec acc[R][C];
 #pragma GCC unroll 6
@@ -93,7 +163,7 @@ struct AttentionTile {
 
   // The same for `width` columns, a multiple of kLanes.
   template <int R, int kRow, int kStep, class B>
-  static void accumulate_rows(Index n, const float* a, const B* b, Index b_step, Index ahead,
+  static void accumulate_rows(Index n, const float* a, B b, Index b_step, Index ahead,
                               const float* factor, float* y, Index y_stride, Index width) {
     // Few rows have registers for more columns: rows of b are then read in longer runs.
     if constexpr (R <= 3 && kVectors > 2) {
@@ -117,7 +187,7 @@ struct AttentionTile {
 
   // The same for 1 to kRows rows.
   template <int kRow, int kStep, class B>
-  static void accumulate(int rows, Index n, const float* a, const B* b, Index b_step, Index ahead,
+  static void accumulate(int rows, Index n, const float* a, B b, Index b_step, Index ahead,
                          const float* factor, float* y, Index y_stride, Index width) {
     const auto run = [&]<int R>() {
       accumulate_rows<R, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride, width);
@@ -146,7 +216,7 @@ struct AttentionTile {
   // y[r][key] = sum_d a[d][r] * key[d] for keys begin .. end-1 of a block, both multiples of
   // kScoreUnit. `keys` is [Q][kKeys], a is packed [Q][kRows], y is [R][kKeys].
   template <int R, class B>
-  static void scores(int head_dim, const float* a, const B* keys, int begin, int end, float* y) {
+  static void scores(int head_dim, const float* a, B keys, int begin, int end, float* y) {
     for (int key = begin; key < end;) {
       const int left = end - key;
       if constexpr (kScoreKeys == 64) {
@@ -167,15 +237,15 @@ struct AttentionTile {
   }
 
   template <int R, int C, class B>
-  static void score_strip(int head_dim, const float* a, const B* b, float* y) {
+  static void score_strip(int head_dim, const float* a, B b, float* y) {
     Vec acc[R][C];
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = V::set(0.f);
     }
-    // The values lie behind the keys.
-    const Index ahead = Index{head_dim} * kKeys * static_cast<Index>(sizeof(B));
+    // Of f16: the values lie behind the keys.
+    const Index ahead = Index{head_dim} * kKeys * static_cast<Index>(sizeof(f16));
     multiply<R, C, 1, kRows>(head_dim, a, b, kKeys, kLanes, ahead, acc);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {

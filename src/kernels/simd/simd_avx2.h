@@ -31,6 +31,16 @@ struct Simd256 {
     return n >= kLanes ? load(p) : _mm256_maskload_ps(p, first(n));
   }
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+  static Vec load_bytes(const std::int8_t* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static void store_bytes(std::int8_t* p, Vec v) {
+    const __m256i numbers = _mm256_cvtps_epi32(v);
+    const __m128i halves =
+        _mm_packs_epi32(_mm256_castsi256_si128(numbers), _mm256_extracti128_si256(numbers, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+  }
   static void store_half(void* p, Vec v) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }

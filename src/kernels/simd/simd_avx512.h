@@ -32,6 +32,13 @@ struct Simd512 {
   }
   static Vec load_first(const float* p, Index n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+  static Vec load_bytes(const std::int8_t* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  static void store_bytes(std::int8_t* p, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
+  }
   static void store_half(void* p, Vec v) {
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
