@@ -117,7 +117,7 @@ void print_row(const BenchRow& row, const Setting& setting) {
 
 void bench_model(Options options) {
   const sys::InterruptGuard guard;
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   Setting setting;
   setting.limits = sys::measure_roofline(context.pool, options.limit_seconds);
   sys::reset_peak_memory();

@@ -294,7 +294,7 @@ class Chat {
 void chat(Options& options) {
   infer::validate(options.generate.sampling);
   const sys::InterruptGuard guard;
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   Chat(context, options).run();
 }
 

@@ -69,7 +69,7 @@ bool show_progress(std::size_t done, std::size_t total, const std::string& name)
 }
 
 double perplexity(const Options& o, const std::string& model) {
-  ops::Context context(o.machine.thread_count());
+  ops::Context context = o.machine.context();
   infer::Session session(context, model, o.machine.precision(model));
   std::vector<std::int32_t> ids =
       session.tokenizer().encode(io::read_text_file(o.text), {.add_special = false});
@@ -143,7 +143,7 @@ void convert(const Options& o, bool quantise) {
   options.types = policy(o);
   options.max_shard_bytes = static_cast<std::uint64_t>(o.shard_gb * 1e9);
   options.progress = show_progress;
-  ops::Context context(o.machine.thread_count());
+  ops::Context context = o.machine.context();
   const bool gguf = models::is_gguf(o.out);
   if (quantise && !gguf) {
     fail(ErrorKind::kInvalidArgument, "{}: quantised models are GGUF files: name it NAME.gguf",

@@ -65,7 +65,7 @@ Row measure(ops::Context& context, infer::Session& session, const Options& optio
 
 void eval_model(const Options& options) {
   const sys::InterruptGuard guard;
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   infer::Session session(context, options.model, options.machine.precision(options.model));
   nlohmann::json rows = nlohmann::json::array();
   Row total{"all", {}, 0};

@@ -51,8 +51,8 @@ json machine_json(const Options& o, const nn::ParameterCounts& counts, std::uint
                   {"memory_available", available},
                   {"fits", available == 0 || needed <= available}};
   if (!o.measure) return machine;
-  sys::ThreadPool pool(o.machine.thread_count());
-  const double bandwidth = sys::measure_roofline(pool, 0.1).read_gbps;
+  ops::Context context = o.machine.context();
+  const double bandwidth = sys::measure_roofline(context.pool, 0.1).read_gbps;
   const double read = active_bytes(counts, stored);
   machine["read_gigabytes_per_second"] = bandwidth;
   machine["bytes_per_token"] = read;

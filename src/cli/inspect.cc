@@ -299,7 +299,7 @@ void print_findings(const Findings& f) {
 
 void inspect_model(const Options& options) {
   const sys::InterruptGuard guard;
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   infer::Session session(context, options.model, options.machine.precision(options.model));
   const Findings findings = read_all(context, session, options);
   const json summary = summary_json(options, session.config(), findings);

@@ -17,7 +17,7 @@ struct Options {
 };
 
 void write_logits(const Options& options) {
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   infer::Session session(context, options.model, options.machine.precision(options.model));
   const FloatMatrix logits = session.logits(options.ids);
   io::write_npy(options.out, logits.view());

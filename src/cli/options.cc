@@ -10,6 +10,7 @@ namespace conclave::cli {
 void MachineOptions::add_to(CLI::App& command, bool with_dtype) {
   command.add_option("--threads", threads, "threads (default: one a physical core)")
       ->check(CLI::Range(0, 4096));
+  command.add_flag("--pin", pin, "bind each thread to a physical core of its own");
   if (with_dtype) {
     command.add_option("--dtype", dtype, "type of the matrix products: auto, f32, bf16")
         ->check(CLI::IsMember({"auto", "f32", "bf16"}))
@@ -22,8 +23,9 @@ void MachineOptions::add_to(CLI::App& command, bool with_dtype) {
   }
 }
 
-int MachineOptions::thread_count() const {
-  return threads > 0 ? threads : sys::default_thread_count();
+ops::Context MachineOptions::context() const {
+  return ops::Context(threads > 0 ? threads : sys::default_thread_count(),
+                      pin ? sys::Pinning::kCores : sys::Pinning::kNone);
 }
 
 models::Precision MachineOptions::precision(const std::string& model_directory) const {

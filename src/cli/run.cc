@@ -79,7 +79,7 @@ void run_model(Options& options) {
   parse_logit_bias(options);
   infer::validate(options.generate.sampling);
   const sys::InterruptGuard guard;
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   infer::Session session(context, options.model, options.machine.precision(options.model));
   session.tokenizer();  // refuses a model without one before anything is printed
   options.form.apply(session, options.generate);

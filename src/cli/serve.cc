@@ -70,7 +70,7 @@ void serve_model(CLI::App& command, Options& options) {
     std::printf("%s: can be served\n", options.model.c_str());
     return;
   }
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   serve::serve(context, options.model, options.machine.precision(options.model), options.server);
 }
 

@@ -51,7 +51,7 @@ void train_model(const Options& options) {
   if (!options.heldout.empty()) recipe.set("data.heldout=" + toml_list(options.heldout));
   for (const std::string& assignment : options.set) recipe.set(assignment);
 
-  ops::Context context(options.machine.thread_count());
+  ops::Context context = options.machine.context();
   train::RunOptions run;
   run.out = options.out;
   run.resume = options.resume;

@@ -39,12 +39,13 @@ struct Exit {
 
 // Options that several verbs share.
 struct MachineOptions {
-  int threads = 0;               // 0: one a physical core
+  int threads = 0;  // 0: one a physical core
+  bool pin = false;
   std::string dtype = "auto";    // auto, f32, bf16
   std::string kv_type = "auto";  // auto, f32, f16, q8_0
 
   void add_to(CLI::App& command, bool with_dtype = true);
-  int thread_count() const;
+  ops::Context context() const;
   // "auto" is what the model's files hold: f32 for f32 weights, else bf16.
   models::Precision precision(const std::string& model_directory) const;
 };

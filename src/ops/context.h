@@ -14,7 +14,8 @@ namespace conclave::ops {
 
 class Context {
  public:
-  explicit Context(int n_threads) : pool(n_threads) {}
+  explicit Context(int n_threads, sys::Pinning pinning = sys::Pinning::kNone)
+      : pool(n_threads, pinning) {}
 
   sys::ThreadPool pool;
   PartClock parts;

@@ -1,11 +1,13 @@
 #include "sys/thread_pool.h"
 
 #include <immintrin.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
-#include <set>
+#include <map>
 #include <string>
 
 #include "base/error.h"
@@ -26,14 +28,47 @@ bool spin_until(const Done& done) {
   return false;
 }
 
+std::filesystem::path cpu_directory(int cpu) {
+  return "/sys/devices/system/cpu/cpu" + std::to_string(cpu);
+}
+
+// 0 where the system does not say.
+int numa_node(int cpu) {
+  std::error_code error;
+  for (int node = 0; node < 1024; ++node) {
+    if (std::filesystem::exists(cpu_directory(cpu) / ("node" + std::to_string(node)), error)) {
+      return node;
+    }
+  }
+  return 0;
+}
+
+// A thread that may not be bound stays where the system puts it.
+void bind_to(std::thread& thread, const std::vector<int>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(cpu, &set);
+  pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads) {
+ThreadPool::ThreadPool(int n_threads, Pinning pinning) : n_threads_(n_threads) {
   if (n_threads < 1 || n_threads > 4096) {
     fail(ErrorKind::kInvalidArgument, "threads: found {}, expected 1 to 4096", n_threads);
   }
+  std::vector<std::vector<int>> cores;
+  if (pinning == Pinning::kCores) {
+    cores = usable_cores();
+    if (std::ssize(cores) < n_threads) {
+      fail(ErrorKind::kInvalidArgument,
+           "{} threads cannot be bound to {} physical cores: ask for fewer, or do not bind them",
+           n_threads, cores.size());
+    }
+  }
   for (int thread = 1; thread < n_threads; ++thread) {
     workers_.emplace_back([this, thread] { work(thread); });
+    if (!cores.empty()) bind_to(workers_.back(), cores[static_cast<std::size_t>(thread)]);
   }
 }
 
@@ -71,22 +106,52 @@ void ThreadPool::work(int thread) {
   }
 }
 
-int default_thread_count() {
+std::vector<std::vector<int>> usable_cores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 1;
-  std::set<std::string> cores;  // the sets of hardware threads that share a core
-  int threads = 0;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return {};
+  std::map<std::string, std::vector<int>> cores;  // by the list of hardware threads that share one
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &allowed)) continue;
-    ++threads;
-    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                       "/topology/thread_siblings_list");
+    std::ifstream file(cpu_directory(cpu) / "topology/thread_siblings_list");
     std::string siblings;
-    if (std::getline(file, siblings)) cores.insert(siblings);
+    if (std::getline(file, siblings)) cores[siblings].push_back(cpu);
   }
-  const int n = cores.empty() ? threads : static_cast<int>(cores.size());
-  return std::clamp(n, 1, 4096);
+  std::map<int, std::vector<std::vector<int>>> nodes;
+  for (auto& [siblings, cpus] : cores) nodes[numa_node(cpus.front())].push_back(std::move(cpus));
+  std::vector<std::vector<int>> in_turn;
+  for (std::size_t i = 0; in_turn.size() < cores.size(); ++i) {
+    for (const auto& [node, of_node] : nodes) {
+      if (i < of_node.size()) in_turn.push_back(of_node[i]);
+    }
+  }
+  return in_turn;
+}
+
+int quota_of_processors(const std::filesystem::path& root, const std::filesystem::path& own) {
+  std::ifstream groups(own);
+  std::filesystem::path group;
+  for (std::string line; std::getline(groups, line);) {
+    if (line.starts_with("0::/")) group = line.substr(4);
+  }
+  int least = 0;
+  while (true) {
+    std::ifstream file(root / group / "cpu.max");  // "max PERIOD" or "QUOTA PERIOD", microseconds
+    std::int64_t quota = 0, period = 0;
+    if (file >> quota >> period && quota > 0 && period > 0) {
+      const auto limit = static_cast<int>(std::min<std::int64_t>(4096, (quota - 1) / period + 1));
+      least = least == 0 ? limit : std::min(least, limit);
+    }
+    if (group.empty()) return least;
+    group = group.parent_path();
+  }
+}
+
+int default_thread_count() {
+  auto count = static_cast<int>(usable_cores().size());
+  if (count == 0) count = static_cast<int>(std::thread::hardware_concurrency());
+  const int quota = quota_of_processors("/sys/fs/cgroup", "/proc/self/cgroup");
+  return std::clamp(quota > 0 ? std::min(count, quota) : count, 1, 4096);
 }
 
 }  // namespace conclave::sys

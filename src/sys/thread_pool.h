@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -26,10 +27,15 @@ class TaskRef {
   void (*call_)(const void*, int);
 };
 
+enum class Pinning { kNone, kCores };
+
 class ThreadPool {
  public:
-  // n_threads >= 1 counts the calling thread; n_threads - 1 workers are started.
-  explicit ThreadPool(int n_threads);
+  // n_threads >= 1 counts the calling thread; n_threads - 1 workers are started. kCores binds each
+  // worker to a physical core of its own, in turn from each NUMA node, and leaves the first core of
+  // the list to the caller, which is not bound. Throws Error(kInvalidArgument) where the process
+  // may not use so many cores.
+  explicit ThreadPool(int n_threads, Pinning pinning = Pinning::kNone);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -93,7 +99,15 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-// Physical cores this process may run on (affinity and one thread per core), at least 1.
+// The processors (hardware threads, by their number) of each physical core that this process may
+// use; of those it may not use none. Cores come in turn from each NUMA node. Empty where the system
+// does not say.
+std::vector<std::vector<int>> usable_cores();
+// Processors' worth of time that the control group (version 2) of this process gets, rounded up,
+// and those around it; 0 where nothing limits it. `root` and `own` are /sys/fs/cgroup and
+// /proc/self/cgroup.
+int quota_of_processors(const std::filesystem::path& root, const std::filesystem::path& own);
+// As many as usable cores, or fewer where the quota is less; 1 to 4096.
 int default_thread_count();
 
 }  // namespace conclave::sys
