@@ -174,7 +174,7 @@ class Structured(unittest.TestCase):
     # reader takes them apart again, whole and in a stream, shows that both mean the same form.
     FAMILIES = {"hermes": "<tool_call>", "glm": "<tool_call><arg_key><arg_value>", "qwen coder": "<tool_call><function=",
                 "mistral": "[TOOL_CALLS]",
-                "mistral named": "[TOOL_CALLS][ARGS]", "phi": "<|tool_call|>", "llama": "Environment: ipython",
+                "mistral named": "[TOOL_CALLS][ARGS]", "phi": "<|tool_call|>", "hunyuan": "<tool_calls>", "llama": "Environment: ipython",
                 "deepseek": "<\uff5ctool\u2581calls\u2581begin\uff5c> ```json",
                 "deepseek v3.1": "<\uff5ctool\u2581calls\u2581begin\uff5c>", "kimi": "<|tool_calls_section_begin|>",
                 "gpt-oss": "<|channel|>commentary<|message|>"}

@@ -164,6 +164,10 @@ TEST(OutputReader, Lists) {
   r = read_all(form(ToolForm::kList, "<|tool_call|>"),
                "<|tool_call|>[{\"name\":\"f\",\"arguments\":{}}]");
   expect_calls(r, {{"f", "{}"}});
+  r = read_all(form(ToolForm::kList, "<tool_calls>", "</tool_calls>"),
+               "So <tool_calls>\n[{\"name\": \"f\", \"arguments\": {\"a\": 1}}]\n</tool_calls>.");
+  EXPECT_EQ(r.text, "So.");
+  expect_calls(r, {{"f", R"({"a":1})"}});
   r = read_all(form(ToolForm::kNamed, "[TOOL_CALLS]"),
                "[TOOL_CALLS]f[CALL_ID]123456789[ARGS]{\"a\": [1]}[TOOL_CALLS]g[ARGS]{}");
   expect_calls(r, {{"f", R"({"a":[1]})"}, {"g", "{}"}});

@@ -32,6 +32,8 @@ OutputForm output_form(const text::ChatTemplate& chat) {
     form.short_ids = true;
   } else if (chat.mentions("<|tool_call|>")) {
     set(ToolForm::kList, "<|tool_call|>", "");
+  } else if (chat.mentions("<tool_calls>")) {
+    set(ToolForm::kList, "<tool_calls>", "</tool_calls>");
   } else if (chat.mentions("<arg_key>")) {
     set(ToolForm::kKeyed, "<tool_call>", "</tool_call>");
   } else if (chat.mentions("<tool_call>") && chat.mentions("<function=")) {

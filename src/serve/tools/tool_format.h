@@ -16,7 +16,8 @@ enum class ToolForm : std::uint8_t {
   kTagged,     // <tool_call>{"name": .., "arguments": ..}</tool_call> (Hermes, Qwen, Granite 4)
   kKeyed,      // <tool_call>name <arg_key>k</arg_key> <arg_value>v</arg_value> (GLM-4.5)
   kFunction,   // <tool_call><function=name><parameter=k>v</parameter></function> (Qwen3-Coder)
-  kList,       // [TOOL_CALLS] or <|tool_call|>, then [{"name": .., "arguments": ..}, ..]
+  kList,       // [TOOL_CALLS], <|tool_call|> or (Hunyuan) <tool_calls>, then
+               // [{"name": .., "arguments": ..}, ..]
   kNamed,      // [TOOL_CALLS]name[ARGS]{..} (newer Mistral)
   kBare,       // {"name": .., "parameters": ..} (Llama 3, 4), or [name(key=value)]
   kFenced,     // name and ```json in marks (DeepSeek V3, R1)

@@ -131,7 +131,8 @@ class AnswerGrammar {
         return several(keyed_call(), b_.bytes("\n"));
       case ToolForm::kList:
         return b_.seq({mark(form_.open), b_.bytes("["),
-                       several(object_call("arguments"), b_.bytes(", ")), b_.bytes("]")});
+                       several(object_call("arguments"), b_.bytes(", ")), b_.bytes("]"),
+                       form_.close.empty() ? b_.bytes("") : mark(form_.close)});
       case ToolForm::kNamed: {
         const ExprId call = any_tool([&](const Tool& tool) {
           return b_.seq({mark(form_.open), b_.bytes(tool.name), mark(kArgs), arguments(tool)});
