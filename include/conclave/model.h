@@ -45,11 +45,12 @@ enum class KeyValues {
   kAuto,  // f32 beside products in f32, else f16
   kF32,
   kF16,
-  kQ8_0,  // 32 numbers of 8 bits share a scale: half the memory of f16
+  kQ8_0,  // 32 numbers of 8 bits share a scale: 34 bytes, f16 has 64
 };
 
 struct LoadOptions {
-  int threads = 0;  // 1 to 4096; 0: one for each physical core that the process may use
+  int threads = 0;  // 1 to 4096; 0: one for each physical core that the process may use, or fewer
+                    // where its control group has a quota
   Compute compute = Compute::kAuto;
   KeyValues key_values = KeyValues::kAuto;
 };

@@ -8,16 +8,19 @@
 namespace conclave::cli {
 
 void MachineOptions::add_to(CLI::App& command, bool with_dtype) {
-  command.add_option("--threads", threads, "threads (default: one a physical core)")
+  command
+      .add_option("--threads", threads,
+                  "threads (default: one a physical core, or as many as the control group allows)")
       ->check(CLI::Range(0, 4096));
-  command.add_flag("--pin", pin, "bind each thread to a physical core of its own");
+  command.add_flag("--pin", pin, "bind each thread but the first to a physical core of its own");
   if (with_dtype) {
     command.add_option("--dtype", dtype, "type of the matrix products: auto, f32, bf16")
         ->check(CLI::IsMember({"auto", "f32", "bf16"}))
         ->capture_default_str();
     command
-        .add_option("--kv-type", kv_type,
-                    "of cached keys and values: auto, f32, f16, q8_0 (half the memory of f16)")
+        .add_option(
+            "--kv-type", kv_type,
+            "of cached keys and values: auto, f32, f16, q8_0 (about half the memory of f16)")
         ->check(CLI::IsMember({"auto", "f32", "f16", "q8_0"}))
         ->capture_default_str();
   }

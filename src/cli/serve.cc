@@ -65,12 +65,12 @@ void serve_model(CLI::App& command, Options& options) {
   if (const char* key = std::getenv("CONCLAVE_API_KEY"); key != nullptr && *key != '\0') {
     options.server.api_keys.emplace_back(key);
   }
+  ops::Context context = options.machine.context();
   if (options.check) {
     serve::check(options.model, options.server);
     std::printf("%s: can be served\n", options.model.c_str());
     return;
   }
-  ops::Context context = options.machine.context();
   serve::serve(context, options.model, options.machine.precision(options.model), options.server);
 }
 

@@ -39,7 +39,7 @@ struct Exit {
 
 // Options that several verbs share.
 struct MachineOptions {
-  int threads = 0;  // 0: one a physical core
+  int threads = 0;  // 0: sys::default_thread_count()
   bool pin = false;
   std::string dtype = "auto";    // auto, f32, bf16
   std::string kv_type = "auto";  // auto, f32, f16, q8_0

@@ -56,8 +56,7 @@ std::optional<text::Tokenizer> load_tokenizer(const std::string& path);
 // of a GGUF file; sorted.
 std::vector<std::int32_t> end_ids(const std::string& path, const nn::TransformerConfig& config);
 
-// What a model multiplies in, and keeps keys and values in: nothing there is nn::cache_type's
-// choice.
+// What a model multiplies in, and keeps keys and values in: without a value nn::cache_type chooses.
 struct Precision {
   DType compute;
   std::optional<ops::KvType> kv;

@@ -31,7 +31,7 @@ void read_and_pack(WeightSource& source, std::span<const ParamSpec> parts,
   matrix.pack_blocks(parts[0].shape[1], rows, &arena);
 }
 
-// Runs body(thread, item) for all items on the pool, in the order of the file, and throws what the
+// Runs body(thread, item) for all items on the pool, in their order, and throws what the
 // first to fail threw.
 template <class Item, class Body>
 void run_and_rethrow(ops::Context& context, std::span<const Item> items, const Body& body) {

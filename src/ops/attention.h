@@ -38,6 +38,7 @@ struct AttentionShape {
 
 // Keys and values of 64 consecutive positions are a block: [G] heads, each its keys transposed,
 // [Q][64], so that one vector holds one element of several keys, then its values as rows, [64][Q].
+// In Q8_0 the scales of both lie between them (kernels::KvBlocksQ8).
 inline constexpr int kKeyBlock = kernels::kAttentionKeyBlock;
 using kernels::KvType;
 
@@ -53,7 +54,7 @@ struct KvView {
 
   std::int64_t capacity() const { return n_blocks * kKeyBlock; }
 };
-// Bytes of a layer's part of a block: 2 G Q 64 numbers.
+// Bytes of a layer's part of a block.
 inline std::int64_t kv_block_bytes(int n_kv_heads, int head_dim, KvType type) {
   return n_kv_heads * kernels::kv_head_bytes(head_dim, type);
 }

@@ -267,10 +267,11 @@ TEST(Attention, Q8IsReadExactly) {
   Context context(2);
   std::vector<std::pair<AttentionShape, std::int64_t>> cases;
   for (const AttentionShape& shape : kShapes) cases.emplace_back(shape, 130);
-  for (const int dim : {33, 80}) {
+  for (const int dim : {33, 80, 128, 144}) {
     cases.emplace_back(AttentionShape{4, 2, dim, 0.25f, 0}, 70);
   }
-  cases.emplace_back(AttentionShape{16, 2, 16, 0.25f, 0}, 1300);  // two spans
+  cases.emplace_back(AttentionShape{4, 4, 16, 0.25f, 0, 32}, 130);  // chunks
+  cases.emplace_back(AttentionShape{16, 2, 16, 0.25f, 0}, 1300);    // two spans
   for (const auto& [shape, length] : cases) {
     Batch exact(shape, {length}, 4);
     Batch batch = exact, wanted = exact;

@@ -1,7 +1,7 @@
 // A call has two steps. Rows are quantised once for each kind of left tile that the types of their
 // matrix ask for. Then the output is cut into rectangles, tiles of rows times columns of one part
-// of a matrix: all groups in one parallel region, costly tasks first. Within a task all tiles take
-// a block of columns while it is in the second cache, so that weights come from memory once.
+// of a matrix: all groups in one parallel region, in the order of memory. Within a task all tiles
+// take a block of columns while it is in the second cache, so that weights come from memory once.
 #include "ops/quant_tasks.h"
 
 #include <algorithm>

@@ -38,8 +38,7 @@ class Offsets {
   std::span<const std::int32_t> offsets_;
 };
 
-// Collects tasks in scratch: `plan(add)` is run twice, to count and to store. Costly ones (by the
-// field `cost`) come first, so that the last to finish is a small one.
+// Collects tasks in scratch: `plan(add)` is run twice, to count and to store.
 template <class Task, class Plan>
 std::span<const Task> make_tasks(Context& context, const Plan& plan) {
   std::size_t count = 0;
@@ -47,7 +46,6 @@ std::span<const Task> make_tasks(Context& context, const Plan& plan) {
   Task* tasks = context.scratch<Task>(Context::kGroupTasks, static_cast<std::int64_t>(count));
   std::size_t next = 0;
   plan([&](const Task& task) { tasks[next++] = task; });
-  std::sort(tasks, tasks + count, [](const Task& a, const Task& b) { return a.cost > b.cost; });
   return {tasks, count};
 }
 
@@ -73,10 +71,14 @@ class TaskRuns {
   std::int64_t take(int thread) {
     std::int64_t task = take_from(runs_[static_cast<std::size_t>(thread)], /*front=*/true);
     while (task < 0) {
-      Run& most = *std::max_element(runs_.begin(), runs_.end(),
-                                    [](const Run& a, const Run& b) { return a.left() < b.left(); });
-      if (most.left() == 0) return -1;
-      task = take_from(most, /*front=*/false);
+      Run* longest = nullptr;
+      std::uint32_t most = 0;
+      for (Run& run : runs_) {
+        const std::uint32_t left = run.left();
+        if (left > most) most = left, longest = &run;
+      }
+      if (longest == nullptr) return -1;
+      task = take_from(*longest, /*front=*/false);
     }
     return task;
   }

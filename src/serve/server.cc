@@ -110,7 +110,7 @@ struct IgnoreSignalsAtEnd {
 void serve(ops::Context& context, const std::string& model, const models::Precision& precision,
            const ServerOptions& options) {
   validate(options);
-  std::signal(SIGPIPE, SIG_IGN);  // a terminal that is gone ends no request
+  std::signal(SIGPIPE, SIG_IGN);  // output that nobody reads any more ends no request
   ServedModel served{.loaded = models::load_model(context, model, precision),
                      .chat = {},
                      .name = served_name(model, options),

@@ -32,18 +32,17 @@ std::filesystem::path cpu_directory(int cpu) {
   return "/sys/devices/system/cpu/cpu" + std::to_string(cpu);
 }
 
-// 0 where the system does not say.
-int numa_node(int cpu) {
+// "node0", ...; empty where the system does not say.
+std::string numa_node(int cpu) {
   std::error_code error;
-  for (int node = 0; node < 1024; ++node) {
-    if (std::filesystem::exists(cpu_directory(cpu) / ("node" + std::to_string(node)), error)) {
-      return node;
-    }
+  for (const auto& entry : std::filesystem::directory_iterator(cpu_directory(cpu), error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("node")) return name;
   }
-  return 0;
+  return {};
 }
 
-// A thread that may not be bound stays where the system puts it.
+// A processor that is taken away meanwhile leaves the thread where the system puts it.
 void bind_to(std::thread& thread, const std::vector<int>& cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -58,8 +57,12 @@ ThreadPool::ThreadPool(int n_threads, Pinning pinning) : n_threads_(n_threads) {
     fail(ErrorKind::kInvalidArgument, "threads: found {}, expected 1 to 4096", n_threads);
   }
   std::vector<std::vector<int>> cores;
-  if (pinning == Pinning::kCores) {
+  if (pinning == Pinning::kCores && n_threads > 1) {
     cores = usable_cores();
+    if (cores.empty()) {
+      fail(ErrorKind::kInvalidArgument,
+           "threads cannot be bound: the system does not describe its processors");
+    }
     if (std::ssize(cores) < n_threads) {
       fail(ErrorKind::kInvalidArgument,
            "{} threads cannot be bound to {} physical cores: ask for fewer, or do not bind them",
@@ -117,7 +120,7 @@ std::vector<std::vector<int>> usable_cores() {
     std::string siblings;
     if (std::getline(file, siblings)) cores[siblings].push_back(cpu);
   }
-  std::map<int, std::vector<std::vector<int>>> nodes;
+  std::map<std::string, std::vector<std::vector<int>>> nodes;
   for (auto& [siblings, cpus] : cores) nodes[numa_node(cpus.front())].push_back(std::move(cpus));
   std::vector<std::vector<int>> in_turn;
   for (std::size_t i = 0; in_turn.size() < cores.size(); ++i) {
@@ -132,8 +135,10 @@ int quota_of_processors(const std::filesystem::path& root, const std::filesystem
   std::ifstream groups(own);
   std::filesystem::path group;
   for (std::string line; std::getline(groups, line);) {
-    if (line.starts_with("0::/")) group = line.substr(4);
+    if (line.starts_with("0::/")) group = std::filesystem::path(line.substr(3)).relative_path();
   }
+  // A path with .. names a group outside the process's view.
+  if (std::find(group.begin(), group.end(), "..") != group.end()) group.clear();
   int least = 0;
   while (true) {
     std::ifstream file(root / group / "cpu.max");  // "max PERIOD" or "QUOTA PERIOD", microseconds

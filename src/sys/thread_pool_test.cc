@@ -74,6 +74,9 @@ TEST(ThreadPool, TheQuotaIsTheLeastOfTheGroupAndThoseAroundIt) {
   EXPECT_EQ(quota("/a"), 3);
   write(root / "cpu.max", "200000 100000\n");
   EXPECT_EQ(quota("/a"), 2);
+  EXPECT_EQ(quota("/../a"), 2) << "the root's";
+  EXPECT_EQ(quota("//a"), 2);
+  EXPECT_EQ(quota("://a"), 2) << "a group that is not there";
   write(root / "cpu.max", "rubbish");
   EXPECT_EQ(quota("/missing"), 0) << "and of the root nothing that is a number";
   EXPECT_EQ(quota_of_processors(root, root / "missing"), 0);

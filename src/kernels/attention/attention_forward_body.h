@@ -279,6 +279,7 @@ struct AttentionForwardBody {
     for (Index j = 0; j < keys; ++j, from += a.head_dim) {
       float* const to = s.v + j * width;
       for (Index g = 0; g < groups; ++g) {
+        // Loads past the scales, into the values behind them.
         const Vec scale = V::set(V::first_lane(V::load_half(scales + j * groups + g)));
         const Index d = g * kKvScaleGroup,
                     end = d + kKvScaleGroup < width ? d + kKvScaleGroup : width;

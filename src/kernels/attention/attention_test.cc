@@ -243,7 +243,6 @@ TEST(Attention, BitsDoNotDependOnChunks) {
   }
 }
 
-// Spans computed apart, the last one first.
 // Every length, and what halves cannot hold: ties, subnormal, too large and infinite numbers.
 TEST(Attention, ToHalfRoundsAsTheReference) {
   for (const auto& kernel : runnable(attention_kernels())) {
@@ -258,8 +257,81 @@ TEST(Attention, ToHalfRoundsAsTheReference) {
       std::vector<f16> expected(n), to(n + 1, f16{0x7e01});
       reference::to_half(from.data(), expected.data(), static_cast<std::int64_t>(n));
       kernel.to_half(from.data(), to.data(), static_cast<std::int64_t>(n));
-      for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(to[i].bits, expected[i].bits) << from[i];
+      for (std::size_t i = 0; i < n; ++i) {
+        if (std::isnan(from[i])) {
+          EXPECT_TRUE(std::isnan(to_float(to[i])));
+        } else {
+          EXPECT_EQ(to[i].bits, expected[i].bits) << from[i];
+        }
+      }
       EXPECT_EQ(to[n].bits, 0x7e01) << "written past " << n;
+    }
+  }
+}
+
+// Keys and values in Q8_0 give the bits of the same numbers in f32: few rows and many, every set of
+// instructions, and near the reference.
+TEST(Attention, Q8IsReadAsItsNumbers) {
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (const int dim : {8, 33, 64, 128, 144, 576}) {
+      for (const std::int64_t tokens : {1, 3, 30}) {
+        const Case c{70, tokens, 2, dim, tokens == 3 ? 50 : 0};
+        const Inputs in(c);
+        const std::int64_t groups = kv_scale_groups(dim), head = kv_head_bytes(dim, KvType::kQ8_0);
+        std::vector<std::byte> memory(static_cast<std::size_t>(2 * head), std::byte{0xff});
+        const std::byte* const blocks[] = {memory.data(), memory.data() + head};
+        const KvBlocksQ8 kv{blocks, 0};
+        const auto d = static_cast<std::size_t>(dim);
+        Doubles keys(in.k.size()), values(in.v.size());
+        for (std::int64_t j = 0; j < c.positions(); ++j) {
+          const auto at = static_cast<std::size_t>(j) * d;
+          const std::vector<float> k(in.k.begin() + j * dim, in.k.begin() + (j + 1) * dim);
+          const std::vector<float> v(in.v.begin() + j * dim, in.v.begin() + (j + 1) * dim);
+          const std::int64_t block = j / 64, lane = j % 64;
+          auto* const key = const_cast<std::int8_t*>(kv.keys(block)) + lane;
+          std::vector<std::int8_t> whole(d);
+          std::vector<f16> scales(static_cast<std::size_t>(groups));
+          reference::to_q8(k.data(), whole.data(), scales.data(), dim);
+          for (int i = 0; i < dim; ++i) key[i * 64] = whole[static_cast<std::size_t>(i)];
+          for (std::int64_t g = 0; g < groups; ++g) {
+            const_cast<f16*>(kv.key_scales(block, dim))[g * 64 + lane] =
+                scales[static_cast<std::size_t>(g)];
+          }
+          reference::to_q8(v.data(), const_cast<std::int8_t*>(kv.values(block, dim)) + lane * dim,
+                           const_cast<f16*>(kv.value_scales(block, dim)) + lane * groups, dim);
+          for (int i = 0; i < dim; ++i) {
+            keys[at + static_cast<std::size_t>(i)] = double{reference::key_at(kv, dim, j, i)};
+            values[at + static_cast<std::size_t>(i)] = double{reference::value_at(kv, dim, j, i)};
+          }
+        }
+        const Cache<float> same(keys, values, c.positions(), dim);
+        const std::vector<float> q(in.q.begin(), in.q.end());
+        std::vector<float> out(q.size()), narrow(q.size()), plain(q.size());
+        std::vector<float> scratch(
+            static_cast<std::size_t>(kernel.forward_scratch(tokens, c.n_heads, dim)));
+        AttentionForward a;
+        a.q = q.data();
+        a.q_stride = a.out_stride = c.n_heads * dim;
+        a.first_position = c.first_position;
+        a.n_tokens = tokens;
+        a.n_heads = c.n_heads;
+        a.head_dim = dim;
+        a.window = c.window;
+        a.scale = 0.1f;
+        a.kv = same.kv();
+        a.out = out.data();
+        kernel.forward(a, scratch.data());
+        a.kv = {};
+        a.kv_q8 = kv;
+        a.out = narrow.data();
+        kernel.forward(a, scratch.data());
+        a.out = plain.data();
+        reference::attention_forward(a, static_cast<float*>(nullptr));
+        for (std::size_t i = 0; i < out.size(); ++i) {
+          ASSERT_EQ(narrow[i], out[i]) << c << ", element " << i;
+          ASSERT_NEAR(narrow[i], plain[i], 1e-4) << c << ", element " << i;
+        }
+      }
     }
   }
 }
@@ -294,6 +366,7 @@ TEST(Attention, ToQ8RoundsAsTheReference) {
   }
 }
 
+// Spans computed apart, the last one first.
 TEST(Attention, SpansGiveTheSameBits) {
   for (const auto& kernel : runnable(attention_kernels())) {
     if (kernel.forward_span == nullptr) continue;

@@ -4,12 +4,13 @@
 //   Vec, kLanes, kRegisters      the vector type (with + - * /), its length, how many there are
 //   set, load, store             any alignment
 //   load_half, store_half        IEEE half precision, rounded to the nearest
-//   load_bytes, store_bytes      signed whole numbers, rounded to the nearest and cut at +-127 or
-//   so load_first, store_first      only the first n lanes; the others read as 0 and are not
-//   touched fma(a, b, c) = a*b + c,  fnma(a, b, c) = c - a*b     one rounding max, min the second
-//   argument where either is NaN round, sqrt, scale_by_power(v, n) = v * 2^n for a vector of whole
-//   numbers n, |n| <= 252 keep(v, begin, end, other)   lanes begin..end-1 of v, the others from
-//   `other` first_lane, sum, top         to one float; sum in one fixed tree; top is blind to NaN
+//   load_bytes, store_bytes      signed bytes; stored: rounded to the nearest, cut at -128 and 127
+//   load_first, store_first      only the first n lanes; the others read as 0 and are not touched
+//   fma(a, b, c) = a*b + c,  fnma(a, b, c) = c - a*b     one rounding
+//   max, min                     the second argument where either is NaN
+//   round, sqrt, scale_by_power(v, n) = v * 2^n for a vector of whole numbers n, |n| <= 252
+//   keep(v, begin, end, other)   lanes begin..end-1 of v, the others from `other`
+//   first_lane, sum, top         to one float; sum in one fixed tree; top is blind to NaN
 //   Wide, wide_zero, widen_low, widen_high, wide_sum     half as many doubles
 //
 // The classes have no linkage (see there), therefore neither has any body made from them.
