@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "base/dtype.h"
 #include "infer/sampler.h"
 #include "models/model_files.h"
 

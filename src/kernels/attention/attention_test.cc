@@ -269,6 +269,62 @@ TEST(Attention, ToHalfRoundsAsTheReference) {
   }
 }
 
+// Keys and values of a case in Q8_0, rounded as the reference rounds them; what no query may see
+// is NaN.
+struct CacheQ8 {
+  std::vector<std::byte> memory;
+  std::vector<std::byte*> blocks;
+  int dim;
+
+  CacheQ8(const Doubles& keys, const Doubles& values, std::int64_t positions, int head_dim)
+      : dim(head_dim) {
+    const std::int64_t count = (positions + kAttentionKeyBlock - 1) / kAttentionKeyBlock;
+    const std::int64_t size = kv_head_bytes(dim, KvType::kQ8_0);
+    memory.assign(static_cast<std::size_t>(count * size), std::byte{0xff});
+    for (std::int64_t i = 0; i < count; ++i) blocks.push_back(memory.data() + i * size);
+    const std::int64_t groups = kv_scale_groups(dim);
+    std::vector<std::int8_t> whole(static_cast<std::size_t>(dim));
+    std::vector<f16> scales(static_cast<std::size_t>(groups));
+    for (std::int64_t j = 0; j < positions; ++j) {
+      const std::int64_t block = j / kAttentionKeyBlock, lane = j % kAttentionKeyBlock;
+      const auto round = [&](const Doubles& of) {
+        const std::vector<float> row(of.begin() + j * dim, of.begin() + (j + 1) * dim);
+        reference::to_q8(row.data(), whole.data(), scales.data(), dim);
+      };
+      round(keys);
+      for (int i = 0; i < dim; ++i) {
+        at(kv().keys(block))[i * kAttentionKeyBlock + lane] = whole[static_cast<std::size_t>(i)];
+      }
+      for (std::int64_t g = 0; g < groups; ++g) {
+        at(kv().key_scales(block, dim))[g * kAttentionKeyBlock + lane] =
+            scales[static_cast<std::size_t>(g)];
+      }
+      round(values);
+      std::copy(whole.begin(), whole.end(), at(kv().values(block, dim)) + lane * dim);
+      std::copy(scales.begin(), scales.end(), at(kv().value_scales(block, dim)) + lane * groups);
+    }
+  }
+  KvBlocksQ8 kv() const { return {blocks.data(), 0}; }
+  // The same numbers in f32.
+  Cache<float> widened(std::int64_t positions) const {
+    Doubles keys, values;
+    for (std::int64_t j = 0; j < positions; ++j) {
+      for (int i = 0; i < dim; ++i) {
+        keys.push_back(double{reference::key_at(kv(), dim, j, i)});
+        values.push_back(double{reference::value_at(kv(), dim, j, i)});
+      }
+    }
+    return {keys, values, positions, dim};
+  }
+
+ private:
+  // A place in `memory`, which is ours to write.
+  template <class T>
+  static T* at(const T* place) {
+    return const_cast<T*>(place);
+  }
+};
+
 // Keys and values in Q8_0 give the bits of the same numbers in f32: few rows and many, every set of
 // instructions, and near the reference.
 TEST(Attention, Q8IsReadAsItsNumbers) {
@@ -276,61 +332,30 @@ TEST(Attention, Q8IsReadAsItsNumbers) {
     for (const int dim : {8, 33, 64, 128, 144, 576}) {
       for (const std::int64_t tokens : {1, 3, 30}) {
         const Case c{70, tokens, 2, dim, tokens == 3 ? 50 : 0};
+        SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
         const Inputs in(c);
-        const std::int64_t groups = kv_scale_groups(dim), head = kv_head_bytes(dim, KvType::kQ8_0);
-        std::vector<std::byte> memory(static_cast<std::size_t>(2 * head), std::byte{0xff});
-        const std::byte* const blocks[] = {memory.data(), memory.data() + head};
-        const KvBlocksQ8 kv{blocks, 0};
-        const auto d = static_cast<std::size_t>(dim);
-        Doubles keys(in.k.size()), values(in.v.size());
-        for (std::int64_t j = 0; j < c.positions(); ++j) {
-          const auto at = static_cast<std::size_t>(j) * d;
-          const std::vector<float> k(in.k.begin() + j * dim, in.k.begin() + (j + 1) * dim);
-          const std::vector<float> v(in.v.begin() + j * dim, in.v.begin() + (j + 1) * dim);
-          const std::int64_t block = j / 64, lane = j % 64;
-          auto* const key = const_cast<std::int8_t*>(kv.keys(block)) + lane;
-          std::vector<std::int8_t> whole(d);
-          std::vector<f16> scales(static_cast<std::size_t>(groups));
-          reference::to_q8(k.data(), whole.data(), scales.data(), dim);
-          for (int i = 0; i < dim; ++i) key[i * 64] = whole[static_cast<std::size_t>(i)];
-          for (std::int64_t g = 0; g < groups; ++g) {
-            const_cast<f16*>(kv.key_scales(block, dim))[g * 64 + lane] =
-                scales[static_cast<std::size_t>(g)];
-          }
-          reference::to_q8(v.data(), const_cast<std::int8_t*>(kv.values(block, dim)) + lane * dim,
-                           const_cast<f16*>(kv.value_scales(block, dim)) + lane * groups, dim);
-          for (int i = 0; i < dim; ++i) {
-            keys[at + static_cast<std::size_t>(i)] = double{reference::key_at(kv, dim, j, i)};
-            values[at + static_cast<std::size_t>(i)] = double{reference::value_at(kv, dim, j, i)};
-          }
-        }
-        const Cache<float> same(keys, values, c.positions(), dim);
-        const std::vector<float> q(in.q.begin(), in.q.end());
-        std::vector<float> out(q.size()), narrow(q.size()), plain(q.size());
-        std::vector<float> scratch(
-            static_cast<std::size_t>(kernel.forward_scratch(tokens, c.n_heads, dim)));
-        AttentionForward a;
-        a.q = q.data();
-        a.q_stride = a.out_stride = c.n_heads * dim;
-        a.first_position = c.first_position;
-        a.n_tokens = tokens;
-        a.n_heads = c.n_heads;
-        a.head_dim = dim;
-        a.window = c.window;
-        a.scale = 0.1f;
-        a.kv = same.kv();
-        a.out = out.data();
-        kernel.forward(a, scratch.data());
-        a.kv = {};
-        a.kv_q8 = kv;
-        a.out = narrow.data();
-        kernel.forward(a, scratch.data());
-        a.out = plain.data();
-        reference::attention_forward(a, static_cast<float*>(nullptr));
-        for (std::size_t i = 0; i < out.size(); ++i) {
-          ASSERT_EQ(narrow[i], out[i]) << c << ", element " << i;
-          ASSERT_NEAR(narrow[i], plain[i], 1e-4) << c << ", element " << i;
-        }
+        const CacheQ8 cache(in.k, in.v, c.positions(), dim);
+        const Cache<float> widened = cache.widened(c.positions());
+        const std::int64_t width = std::int64_t{c.n_heads} * dim;
+        Guarded q = guarded(in.q, tokens, width, 1);
+        Guarded out(tokens, width), lse(tokens, c.n_heads);
+        Guarded wanted(tokens, width), wanted_lse(tokens, c.n_heads);
+        Guarded plain(tokens, width), plain_lse(tokens, c.n_heads);
+        std::vector<float> scratch = scratch_of(kernel.forward_scratch(tokens, c.n_heads, dim));
+        kernel.forward(forward_call(c, widened, q, wanted, wanted_lse, 0, tokens), scratch.data());
+        const auto over_q8 = [&](Guarded& to, Guarded& lse_to) {
+          AttentionForward a = forward_call(c, widened, q, to, lse_to, 0, tokens);
+          a.kv = {};
+          a.kv_q8 = cache.kv();
+          return a;
+        };
+        kernel.forward(over_q8(out, lse), scratch.data());
+        ASSERT_TRUE(testing::same_bits(out.floats(), wanted.floats()));
+        ASSERT_TRUE(testing::same_bits(lse.floats(), wanted_lse.floats()));
+        reference::attention_forward(over_q8(plain, plain_lse), static_cast<float*>(nullptr));
+        const std::vector<float> near = plain.floats();
+        testing::expect_close(out.floats(), Doubles(near.begin(), near.end()), 1e-5, "out");
+        ASSERT_TRUE(out.intact() && lse.intact());
       }
     }
   }
