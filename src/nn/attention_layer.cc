@@ -149,11 +149,11 @@ void attention_layer_forward(const BlockContext& context, int layer, const Block
 
   const ops::AttentionShape shape = attention_shape(config, layer);
   const auto parts = attention_segments(context.batch, layer);
-  ops::kv_append(context.ops, shape, parts, columns.k, columns.v);
   const MatrixView<float> attn = saved.attn.resize(T, columns.q.cols);
   const bool needs_lse = context.keep || weights.sinks.w != nullptr;
   float* lse = needs_lse ? saved.lse.resize(T, config.n_heads).data : nullptr;
-  ops::attention_forward(context.ops, shape, parts, columns.q, attn, lse);
+  ops::attention_append_forward(context.ops, shape, parts, columns.q, columns.k, columns.v, attn,
+                                lse);
   if (weights.sinks.w != nullptr) {
     ops::apply_sinks(context.ops, weights.sinks.w, lse, config.n_heads, config.head_dim, attn);
   }

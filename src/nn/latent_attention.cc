@@ -119,9 +119,8 @@ void latent_attention_forward(const BlockContext& context, int layer, const Bloc
                                      static_cast<int>(width), static_cast<float>(scale),
                                      limits.window,           limits.chunk};
   const auto parts = attention_segments(context.batch, layer);
-  ops::kv_append(context.ops, shape, parts, kv, kv);
   const MatrixView<float> contexts = saved.latent_out.resize(T, H * width);
-  ops::attention_forward(context.ops, shape, parts, queries, contexts, nullptr);
+  ops::attention_append_forward(context.ops, shape, parts, queries, kv, kv, contexts, nullptr);
 
   const MatrixView<float> latents = saved.heads_out.resize(H * T, R);
   gather_heads(context.ops, contexts, config.n_heads, 0, width, latents);

@@ -175,7 +175,32 @@ struct Tiling {
   std::int64_t tiles(const AttentionSegment& s) const {
     return (s.row_count + tokens_per_tile - 1) / tokens_per_tile;
   }
+  struct Place {
+    AttentionSegment segment;
+    std::int64_t head, tile;
+  };
+  Place place(std::span<const AttentionSegment> segments, std::int64_t task) const {
+    const auto after = std::upper_bound(first_task.begin(), first_task.end(), task);
+    const auto index = static_cast<std::size_t>(after - first_task.begin()) - 1;
+    const std::int64_t local = task - first_task[index];
+    return {segments[index], local / tiles(segments[index]), local % tiles(segments[index])};
+  }
 };
+
+// Rows whose keys and values are yet to be appended; none where k has no rows.
+struct NewRows {
+  MatrixView<const float> k, v;
+};
+
+// Whether a task can append the rows of its head itself: it alone reads them, and all in one span.
+bool one_task_reads_new_rows(std::span<const AttentionSegment> segments, const Tiling& tiling) {
+  return std::all_of(segments.begin(), segments.end(), [&](const AttentionSegment& s) {
+    const std::int64_t last = s.first_position + s.row_count - 1;
+    return s.row_count == 0 ||
+           (tiling.tiles(s) == 1 &&
+            s.first_position / kernels::kAttentionSpan == last / kernels::kAttentionSpan);
+  });
+}
 
 // Hands out tasks 0 .. count-1 in order; body(task, scratch) with scratch of its thread.
 template <class F>
@@ -199,10 +224,11 @@ void run_tasks(Context& context, std::int64_t count, std::int64_t scratch_floats
 }
 
 // Few tasks over long contexts: every span of positions is a task, and whoever ends the last one of
-// a tile merges them. False: they are too many, and nothing was done.
-template <class Arguments>
+// a tile merges them. append(tile) comes before its last span. False: they are too many, and
+// nothing was done.
+template <class Arguments, class Append>
 bool forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scratch_floats,
-                      const Arguments& arguments) {
+                      const Arguments& arguments, const Append& append) {
   struct Part {
     std::int64_t tile, span;
     std::int64_t state;  // where it is, in floats
@@ -232,6 +258,7 @@ bool forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scrat
     const Part& part = parts[static_cast<std::size_t>(task)];
     const auto place = static_cast<std::size_t>(part.tile);
     const Tile& tile = tiles[place];
+    if (part.span == kernels::last_span(tile.call)) append(part.tile);
     kernel().forward_span(tile.call, part.span, states + part.state, scratch);
     if (done[place].fetch_add(1, std::memory_order_acq_rel) + 1 == tile.spans) {
       kernel().merge_spans(tile.call, states + tile.first_state, tile.spans);
@@ -240,32 +267,33 @@ bool forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scrat
   return true;
 }
 
-}  // namespace
-
-void kv_append(Context& context, const AttentionShape& shape,
-               std::span<const AttentionSegment> segments, MatrixView<const float> k,
-               MatrixView<const float> v) {
+void check_appended(const AttentionShape& shape, std::span<const AttentionSegment> segments,
+                    MatrixView<const float> k, MatrixView<const float> v) {
   check_shape(shape);
   check_segments(segments, k.rows);
   check_cols(k, shape.n_kv_heads, shape);
   check_cols(v, shape.n_kv_heads, shape);
   CONCLAVE_CHECK(k.rows == v.rows);
+}
+
+void append(Context& context, const AttentionShape& shape,
+            std::span<const AttentionSegment> segments, const NewRows& rows) {
   const std::int64_t heads = shape.n_kv_heads;
   const std::int64_t tasks = static_cast<std::int64_t>(segments.size()) * heads;
-  const auto append = [&](std::int64_t task) {
+  const auto append_task = [&](std::int64_t task) {
     const auto segment = static_cast<std::size_t>(task / heads);
-    append_head(shape, segments[segment], task % heads, k, v);
+    append_head(shape, segments[segment], task % heads, rows.k, rows.v);
   };
-  if (k.rows * k.cols <= kAppendAlone) {
-    for (std::int64_t task = 0; task < tasks; ++task) append(task);
+  if (rows.k.rows * rows.k.cols <= kAppendAlone) {
+    for (std::int64_t task = 0; task < tasks; ++task) append_task(task);
   } else {
-    context.pool.parallel_tasks(tasks, append);
+    context.pool.parallel_tasks(tasks, append_task);
   }
 }
 
-void attention_forward(Context& context, const AttentionShape& shape,
-                       std::span<const AttentionSegment> segments, MatrixView<const float> q,
-                       MatrixView<float> out, float* lse_TH) {
+void forward(Context& context, const AttentionShape& shape,
+             std::span<const AttentionSegment> segments, MatrixView<const float> q, NewRows rows,
+             MatrixView<float> out, float* lse_TH) {
   check_shape(shape);
   check_segments(segments, q.rows);
   check_cols(q, shape.n_heads, shape);
@@ -278,15 +306,15 @@ void attention_forward(Context& context, const AttentionShape& shape,
   }
   const int shared = shape.n_heads / shape.n_kv_heads;
   const Tiling tiling(segments, shape, kernel().tile_rows);
+  if (rows.k.rows > 0 && !one_task_reads_new_rows(segments, tiling)) {
+    append(context, shape, segments, rows);
+    rows = {};
+  }
   const std::int64_t scratch_floats =
       kernel().forward_scratch(tiling.tokens_per_tile, shared, shape.head_dim);
   const auto arguments = [&](std::int64_t task) {
-    const auto after = std::upper_bound(tiling.first_task.begin(), tiling.first_task.end(), task);
-    const auto index = static_cast<std::size_t>(after - tiling.first_task.begin()) - 1;
-    const AttentionSegment& s = segments[index];
-    const std::int64_t local = task - tiling.first_task[index];
-    const std::int64_t head = local / tiling.tiles(s);
-    const std::int64_t token = local % tiling.tiles(s) * tiling.tokens_per_tile;
+    const auto [s, head, tile] = tiling.place(segments, task);
+    const std::int64_t token = tile * tiling.tokens_per_tile;
     const std::int64_t row = s.row_begin + token;
     const std::int64_t query_head = head * shared;
     kernels::AttentionForward a;
@@ -316,19 +344,50 @@ void attention_forward(Context& context, const AttentionShape& shape,
     a.scale = shape.scale;
     return a;
   };
+  const auto append_rows = [&](std::int64_t task) {
+    if (rows.k.rows == 0) return;
+    const auto [s, head, tile] = tiling.place(segments, task);
+    append_head(shape, s, head, rows.k, rows.v);
+  };
   std::int64_t pairs = 0;  // at most so many of queries and keys
   for (const AttentionSegment& s : segments) {
     pairs += s.row_count * (s.first_position + s.row_count);
   }
-  const bool alone = pairs * q.cols <= kAttendAlone;
+  const bool alone = pairs * q.cols <= kAttendAlone && rows.k.rows * rows.k.cols <= kAppendAlone;
   const std::int64_t tasks = tiling.first_task.back();
   const bool few = tasks < kTasksPerThread * context.pool.size();
   if (!alone && few && kernel().forward_span != nullptr &&
-      forward_in_spans(context, tasks, scratch_floats, arguments)) {
+      forward_in_spans(context, tasks, scratch_floats, arguments, append_rows)) {
     return;
   }
-  run_tasks(context, tasks, scratch_floats, alone,
-            [&](std::int64_t task, float* scratch) { kernel().forward(arguments(task), scratch); });
+  run_tasks(context, tasks, scratch_floats, alone, [&](std::int64_t task, float* scratch) {
+    append_rows(task);
+    kernel().forward(arguments(task), scratch);
+  });
+}
+
+}  // namespace
+
+void kv_append(Context& context, const AttentionShape& shape,
+               std::span<const AttentionSegment> segments, MatrixView<const float> k,
+               MatrixView<const float> v) {
+  check_appended(shape, segments, k, v);
+  append(context, shape, segments, {k, v});
+}
+
+void attention_forward(Context& context, const AttentionShape& shape,
+                       std::span<const AttentionSegment> segments, MatrixView<const float> q,
+                       MatrixView<float> out, float* lse_TH) {
+  forward(context, shape, segments, q, {}, out, lse_TH);
+}
+
+void attention_append_forward(Context& context, const AttentionShape& shape,
+                              std::span<const AttentionSegment> segments, MatrixView<const float> q,
+                              MatrixView<const float> k, MatrixView<const float> v,
+                              MatrixView<float> out, float* lse_TH) {
+  check_appended(shape, segments, k, v);
+  CONCLAVE_CHECK(k.rows == q.rows);
+  forward(context, shape, segments, q, {k, v}, out, lse_TH);
 }
 
 void attention_backward(Context& context, const AttentionShape& shape,

@@ -78,6 +78,13 @@ void attention_forward(Context& context, const AttentionShape& shape,
                        std::span<const AttentionSegment> segments, MatrixView<const float> q,
                        MatrixView<float> out, float* lse_TH);
 
+// kv_append, then attention_forward, with the same bits; few rows, as decoding has, take one
+// parallel region for both. No two segments are of one sequence.
+void attention_append_forward(Context& context, const AttentionShape& shape,
+                              std::span<const AttentionSegment> segments, MatrixView<const float> q,
+                              MatrixView<const float> k, MatrixView<const float> v,
+                              MatrixView<float> out, float* lse_TH);
+
 // dq[T, H*Q], dk[T, G*Q], dv[T, G*Q] are assigned. Every segment must start at position 0 (training
 // sees whole sequences) and keep f32. out, lse_TH: as the forward pass left them.
 void attention_backward(Context& context, const AttentionShape& shape,

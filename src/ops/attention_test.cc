@@ -72,10 +72,10 @@ struct Batch {
     for (std::int64_t begin = 0; begin < rows(); begin += chunk) {
       const std::int64_t count = std::min(chunk, rows() - begin);
       const AttentionSegment segment{0, count, begin, kv};
-      kv_append(context, shape, {&segment, 1}, rows_of(k, kv_width(), begin, count),
-                rows_of(v, kv_width(), begin, count));
-      attention_forward(context, shape, {&segment, 1}, rows_of(q, width(), begin, count),
-                        rows_of(out, width(), begin, count), lse.data() + begin * shape.n_heads);
+      attention_append_forward(
+          context, shape, {&segment, 1}, rows_of(q, width(), begin, count),
+          rows_of(k, kv_width(), begin, count), rows_of(v, kv_width(), begin, count),
+          rows_of(out, width(), begin, count), lse.data() + begin * shape.n_heads);
     }
   }
   void backward(Context& context) {
@@ -221,6 +221,7 @@ TEST(Attention, HalfPrecisionIsReadExactly) {
   std::vector<std::pair<AttentionShape, std::int64_t>> cases;
   for (const AttentionShape& shape : kShapes) cases.emplace_back(shape, 130);
   cases.emplace_back(AttentionShape{16, 2, 16, 0.25f, 0}, 1300);  // two spans
+  cases.emplace_back(AttentionShape{2, 2, 16, 0.25f, 0}, 1300);
   for (const auto& [shape, length] : cases) {
     Batch wanted(shape, {length}, 4);
     for (auto* array : {&wanted.k, &wanted.v}) {
