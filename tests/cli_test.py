@@ -259,6 +259,9 @@ class Cli(unittest.TestCase):
         row = j["rows"][2]
         self.assertAlmostEqual(row["gops"] * 1e9 * row["seconds"][1] / (2 * 4 * weights), 1, 2)
         self.assertGreater(j["peak_memory_bytes"], j["weight_bytes"])
+        self.assertEqual(j["kv_type"], "f32")
+        j = json.loads(conclave(*args, "--prompt", 8, "--generate", 0, "--kv-type", "q8_0", "--json").out)
+        self.assertEqual(j["kv_type"], "q8_0")
         table = conclave(*args, "--prompt", 8, "--generate", 2).out
         for word in ("prompt 8", "generate 2", "tokens/s", "router"):
             self.assertIn(word, table)

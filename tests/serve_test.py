@@ -653,7 +653,24 @@ class Serve(unittest.TestCase):
         config = pathlib.Path(self.temporary.name) / "serve.toml"
         config.write_text('port = 0\nmax_queued = 3\napi_key = ["secret-key-9"]\n')
         self.assertEqual(serve(self.model, "--check", "--config", config)[0], 0)
+        kept = {}
+        for kind in ("f32", "q8_0"):
+            config.write_text(f'dtype = "f32"\nkv_type = "{kind}"\n')
+            server = Server(self.model, "--config", str(config))
+            try:
+                server.complete(prompt="a long enough prompt to be kept: " * 3)
+                kept[kind] = server.metric("conclave_kept_kv_cache_bytes")
+            finally:
+                server.stop()
+        self.assertGreater(kept["q8_0"], 0)
+        self.assertGreater(kept["f32"], 3 * kept["q8_0"])
+        config.write_text("threads = 4000\npin = true\n")
+        code, message = serve(self.model, "--check", "--config", config)
+        self.assertEqual(code, 1)
+        self.assertIn("threads cannot be bound", message.replace("4000 threads", "threads"))
+        self.assertEqual(serve(self.model, "--check", "--config", config, "--threads", "1")[0], 0)
         for text, word in (("max_qeued = 3\n", "max_queued"), ("port = 70000\n", "65535"), ("port = \n", "line 1"),
+                           ('dtype = "f16"\n', "one of auto, f32, bf16"), ("threads = 5000\n", "4096"),
                            ('host = 3\n', "string"), ('api_key = ["short"]\n', "8 or more")):
             config.write_text(text)
             code, message = serve(self.model, "--check", "--config", config)

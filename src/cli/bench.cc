@@ -7,6 +7,7 @@
 
 #include "cli/verbs.h"
 #include "infer/bench.h"
+#include "kernels/attention/attention.h"
 #include "sys/cpu.h"
 #include "sys/interrupt.h"
 #include "sys/memory.h"
@@ -33,6 +34,7 @@ struct Setting {
   infer::Arithmetic arithmetic = infer::Arithmetic::kF32;
   double load_seconds = 0;
   double weight_bytes = 0;
+  const char* kv_type = "";
 
   double peak() const { return infer::peak_gops(limits, arithmetic); }
   const char* peak_name() const {
@@ -82,13 +84,15 @@ nlohmann::json setting_json(const Options& options, const Setting& setting) {
             {"f32_gflops", limits.f32_gflops}}},
           {"peak_of_products", setting.peak_name()},
           {"load_seconds", setting.load_seconds},
-          {"weight_bytes", setting.weight_bytes}};
+          {"weight_bytes", setting.weight_bytes},
+          {"kv_type", setting.kv_type}};
 }
 
 void print_setting(const Options& options, const Setting& setting) {
   const sys::Roofline& limits = setting.limits;
-  std::printf("%s: loaded in %.2f s, %.2f GB of weights\n", options.model.c_str(),
-              setting.load_seconds, setting.weight_bytes / kGiga);
+  std::printf("%s: loaded in %.2f s, %.2f GB of weights, keys and values in %s\n",
+              options.model.c_str(), setting.load_seconds, setting.weight_bytes / kGiga,
+              setting.kv_type);
   std::printf("%s (%s), threads %d: reads %.1f GB/s; int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n\n",
               sys::cpu_model_name().c_str(), sys::isa_name(sys::best_isa()), limits.threads,
               limits.read_gbps, limits.int8_gops, limits.bf16_gflops, limits.f32_gflops);
@@ -128,6 +132,7 @@ void bench_model(Options options) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   setting.arithmetic = infer::bench_arithmetic(*model.transformer);
   setting.weight_bytes = static_cast<double>(model.transformer->weight_bytes());
+  setting.kv_type = kernels::kv_type_name(model.transformer->kv_type());
   if (options.plan.prompts.empty()) {
     const std::int64_t most = model.transformer->config().max_positions;
     options.plan.prompts.push_back(std::min<std::int64_t>(512, most));

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "cli/verbs.h"
+#include "kernels/attention/attention.h"
 #include "models/model_files.h"
 #include "sys/thread_pool.h"
 
@@ -11,31 +12,32 @@ void MachineOptions::add_to(CLI::App& command, bool with_dtype) {
   command
       .add_option("--threads", threads,
                   "threads (default: one a physical core, or as many as the control group allows)")
-      ->check(CLI::Range(0, 4096));
-  command.add_flag("--pin", pin, "bind each thread but the first to a physical core of its own");
+      ->check(CLI::Range(std::int64_t{0}, kMostThreads));
+  command.add_flag("--pin,!--no-pin", pin,
+                   "bind each thread but the first to a physical core of its own");
   if (with_dtype) {
     command.add_option("--dtype", dtype, "type of the matrix products: auto, f32, bf16")
-        ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+        ->check(CLI::IsMember(kDtypes))
         ->capture_default_str();
     command
         .add_option(
             "--kv-type", kv_type,
             "of cached keys and values: auto, f32, f16, q8_0 (about half the memory of f16)")
-        ->check(CLI::IsMember({"auto", "f32", "f16", "q8_0"}))
+        ->check(CLI::IsMember(kKvTypes))
         ->capture_default_str();
   }
 }
 
 ops::Context MachineOptions::context() const {
-  return ops::Context(threads > 0 ? threads : sys::default_thread_count(),
+  return ops::Context(threads > 0 ? static_cast<int>(threads) : sys::default_thread_count(),
                       pin ? sys::Pinning::kCores : sys::Pinning::kNone);
 }
 
 models::Precision MachineOptions::precision(const std::string& model_directory) const {
   std::optional<ops::KvType> kv;
-  if (kv_type == "f32") kv = ops::KvType::kF32;
-  if (kv_type == "f16") kv = ops::KvType::kF16;
-  if (kv_type == "q8_0") kv = ops::KvType::kQ8_0;
+  for (const ops::KvType type : kernels::kKvTypes) {
+    if (kv_type == kernels::kv_type_name(type)) kv = type;
+  }
   if (dtype == "f32") return {DType::kF32, kv};
   if (dtype == "bf16") return {DType::kBF16, kv};
   const models::FileWeights weights(model_directory, models::read_config(model_directory));

@@ -47,6 +47,17 @@ void add_setting(CLI::App& command, const serve::Setting& s) {
       s.target);
 }
 
+// What --config may set: the server's settings, and those that verbs share.
+std::vector<serve::Setting> file_settings(Options& o) {
+  std::vector<serve::Setting> settings = serve::settings_of(o.server);
+  MachineOptions& m = o.machine;
+  settings.push_back({"threads", &m.threads, 0, MachineOptions::kMostThreads, ""});
+  settings.push_back({"pin", &m.pin, 0, 0, ""});
+  settings.push_back({"dtype", &m.dtype, 0, 0, "", MachineOptions::kDtypes});
+  settings.push_back({"kv-type", &m.kv_type, 0, 0, "", MachineOptions::kKvTypes});
+  return settings;
+}
+
 void serve_model(CLI::App& command, Options& options) {
   if (options.model.empty()) {
     if (!std::filesystem::exists(kDemoModel)) {
@@ -58,7 +69,7 @@ void serve_model(CLI::App& command, Options& options) {
     options.model = kDemoModel;
   }
   if (!options.config.empty()) {
-    serve::read_options(options.config, options.server, [&](const std::string& name) {
+    serve::read_options(options.config, file_settings(options), [&](const std::string& name) {
       return command.get_option("--" + name)->count() > 0;
     });
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,10 +39,14 @@ struct Exit {
 
 // Options that several verbs share.
 struct MachineOptions {
-  int threads = 0;  // 0: sys::default_thread_count()
+  std::int64_t threads = 0;  // 0: sys::default_thread_count()
   bool pin = false;
-  std::string dtype = "auto";    // auto, f32, bf16
-  std::string kv_type = "auto";  // auto, f32, f16, q8_0
+  std::string dtype = "auto";    // one of kDtypes
+  std::string kv_type = "auto";  // one of kKvTypes
+
+  static constexpr std::int64_t kMostThreads = 4096;
+  inline static const std::vector<std::string> kDtypes = {"auto", "f32", "bf16"};
+  inline static const std::vector<std::string> kKvTypes = {"auto", "f32", "f16", "q8_0"};
 
   void add_to(CLI::App& command, bool with_dtype = true);
   ops::Context context() const;

@@ -27,7 +27,7 @@ struct SequenceChunk {
   std::int64_t first_position = 0;
 };
 
-// A ragged batch: the chunks cover the rows 0 .. T-1 without gaps, in order.
+// A ragged batch: the chunks cover the rows 0 .. T-1 without gaps, in order; no cache is in two.
 struct Batch {
   std::span<const std::int32_t> ids_T;
   std::vector<SequenceChunk> chunks;

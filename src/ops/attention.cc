@@ -158,14 +158,18 @@ std::vector<AttentionSegment> cut_at_chunks(std::span<const AttentionSegment> se
   return pieces;
 }
 
+// Tokens whose query heads over one key/value head are computed together.
+std::int64_t tokens_of_tile(const AttentionShape& shape) {
+  return std::max(1, kernel().tile_rows / (shape.n_heads / shape.n_kv_heads));
+}
+
 // Where each segment's tasks begin, in the order (segment, key/value head, tile of tokens).
 struct Tiling {
-  std::int64_t tokens_per_tile = 1;
+  std::int64_t tokens_per_tile;
   std::vector<std::int64_t> first_task;  // one entry more than there are segments
 
-  Tiling(std::span<const AttentionSegment> segments, const AttentionShape& shape, int tile_rows) {
-    const int shared = shape.n_heads / shape.n_kv_heads;
-    tokens_per_tile = std::max(1, tile_rows / shared);
+  Tiling(std::span<const AttentionSegment> segments, const AttentionShape& shape)
+      : tokens_per_tile(tokens_of_tile(shape)) {
     first_task.reserve(segments.size() + 1);
     first_task.push_back(0);
     for (const AttentionSegment& s : segments) {
@@ -175,6 +179,7 @@ struct Tiling {
   std::int64_t tiles(const AttentionSegment& s) const {
     return (s.row_count + tokens_per_tile - 1) / tokens_per_tile;
   }
+  // What a task works on.
   struct Place {
     AttentionSegment segment;
     std::int64_t head, tile;
@@ -192,15 +197,80 @@ struct NewRows {
   MatrixView<const float> k, v;
 };
 
-// Whether a task can append the rows of its head itself: it alone reads them, and all in one span.
-bool one_task_reads_new_rows(std::span<const AttentionSegment> segments, const Tiling& tiling) {
+// Whether each segment's new rows are read by one task of a head alone, in one span and one chunk:
+// then that task can append them.
+bool one_task_reads_new_rows(std::span<const AttentionSegment> segments,
+                             const AttentionShape& shape) {
   return std::all_of(segments.begin(), segments.end(), [&](const AttentionSegment& s) {
     const std::int64_t last = s.first_position + s.row_count - 1;
-    return s.row_count == 0 ||
-           (tiling.tiles(s) == 1 &&
-            s.first_position / kernels::kAttentionSpan == last / kernels::kAttentionSpan);
+    const auto together = [&](std::int64_t size) {
+      return size == 0 || s.first_position / size == last / size;
+    };
+    return s.row_count == 0 || (s.row_count <= tokens_of_tile(shape) &&
+                                together(kernels::kAttentionSpan) && together(shape.chunk));
   });
 }
+
+// A forward pass over segments, each within one chunk.
+struct Forward {
+  const AttentionShape& shape;
+  std::span<const AttentionSegment> segments;
+  MatrixView<const float> q;
+  NewRows rows;
+  MatrixView<float> out;
+  float* lse_TH;
+  Tiling tiling;
+
+  int shared() const { return shape.n_heads / shape.n_kv_heads; }
+
+  void append_rows(std::int64_t task) const {
+    if (rows.k.rows == 0) return;
+    const auto [s, head, tile] = tiling.place(segments, task);
+    append_head(shape, s, head, rows.k, rows.v);
+  }
+
+  kernels::AttentionForward call(std::int64_t task) const {
+    const auto [s, head, tile] = tiling.place(segments, task);
+    const std::int64_t token = tile * tiling.tokens_per_tile;
+    const std::int64_t row = s.row_begin + token;
+    const std::int64_t query_head = head * shared();
+    kernels::AttentionForward a;
+    switch (s.kv.type) {
+      case KvType::kF32:
+        a.kv = blocks_of<kernels::KvBlocks<float>>(s.kv, shape, head);
+        break;
+      case KvType::kF16:
+        a.kv_half = blocks_of<kernels::KvBlocks<f16>>(s.kv, shape, head);
+        break;
+      case KvType::kQ8_0:
+        a.kv_q8 = blocks_of<kernels::KvBlocksQ8>(s.kv, shape, head);
+        break;
+    }
+    a.q = q.row(row) + query_head * shape.head_dim;
+    a.q_stride = q.stride;
+    a.out = out.row(row) + query_head * shape.head_dim;
+    a.out_stride = out.stride;
+    a.lse = lse_TH == nullptr ? nullptr : lse_TH + row * shape.n_heads + query_head;
+    a.lse_stride = shape.n_heads;
+    a.first_position = s.first_position + token;
+    a.n_tokens = std::min(tiling.tokens_per_tile, s.row_count - token);
+    a.n_heads = shared();
+    a.head_dim = shape.head_dim;
+    a.window = shape.window;
+    if (shape.chunk > 0) a.first_key = a.first_position / shape.chunk * shape.chunk;
+    a.scale = shape.scale;
+    return a;
+  }
+
+  // At most so many queries and keys meet.
+  std::int64_t pairs() const {
+    std::int64_t sum = 0;
+    for (const AttentionSegment& s : segments) {
+      sum += s.row_count * (s.first_position + s.row_count);
+    }
+    return sum;
+  }
+};
 
 // Hands out tasks 0 .. count-1 in order; body(task, scratch) with scratch of its thread.
 template <class F>
@@ -224,11 +294,10 @@ void run_tasks(Context& context, std::int64_t count, std::int64_t scratch_floats
 }
 
 // Few tasks over long contexts: every span of positions is a task, and whoever ends the last one of
-// a tile merges them. append(tile) comes before its last span. False: they are too many, and
-// nothing was done.
-template <class Arguments, class Append>
-bool forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scratch_floats,
-                      const Arguments& arguments, const Append& append) {
+// a tile merges them. New rows are in the last span. False: they are too many, and nothing was
+// done.
+bool forward_in_spans(Context& context, const Forward& pass, std::int64_t n_tiles,
+                      std::int64_t scratch_floats) {
   struct Part {
     std::int64_t tile, span;
     std::int64_t state;  // where it is, in floats
@@ -241,7 +310,7 @@ bool forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scrat
   std::vector<Part> parts;
   std::int64_t floats = 0;
   for (std::int64_t i = 0; i < n_tiles; ++i) {
-    Tile tile{arguments(i), floats, 0};
+    Tile tile{pass.call(i), floats, 0};
     const kernels::AttentionForward& a = tile.call;
     tile.spans = kernels::last_span(a) - kernels::first_span(a) + 1;
     for (std::int64_t span = kernels::first_span(a); span <= kernels::last_span(a); ++span) {
@@ -258,7 +327,7 @@ bool forward_in_spans(Context& context, std::int64_t n_tiles, std::int64_t scrat
     const Part& part = parts[static_cast<std::size_t>(task)];
     const auto place = static_cast<std::size_t>(part.tile);
     const Tile& tile = tiles[place];
-    if (part.span == kernels::last_span(tile.call)) append(part.tile);
+    if (part.span == kernels::last_span(tile.call)) pass.append_rows(part.tile);
     kernel().forward_span(tile.call, part.span, states + part.state, scratch);
     if (done[place].fetch_add(1, std::memory_order_acq_rel) + 1 == tile.spans) {
       kernel().merge_spans(tile.call, states + tile.first_state, tile.spans);
@@ -292,8 +361,8 @@ void append(Context& context, const AttentionShape& shape,
 }
 
 void forward(Context& context, const AttentionShape& shape,
-             std::span<const AttentionSegment> segments, MatrixView<const float> q, NewRows rows,
-             MatrixView<float> out, float* lse_TH) {
+             std::span<const AttentionSegment> segments, MatrixView<const float> q,
+             const NewRows& rows, MatrixView<float> out, float* lse_TH) {
   check_shape(shape);
   check_segments(segments, q.rows);
   check_cols(q, shape.n_heads, shape);
@@ -304,65 +373,20 @@ void forward(Context& context, const AttentionShape& shape,
     pieces = cut_at_chunks(segments, shape.chunk);
     segments = pieces;
   }
-  const int shared = shape.n_heads / shape.n_kv_heads;
-  const Tiling tiling(segments, shape, kernel().tile_rows);
-  if (rows.k.rows > 0 && !one_task_reads_new_rows(segments, tiling)) {
-    append(context, shape, segments, rows);
-    rows = {};
-  }
+  const Forward pass{shape, segments, q, rows, out, lse_TH, Tiling(segments, shape)};
   const std::int64_t scratch_floats =
-      kernel().forward_scratch(tiling.tokens_per_tile, shared, shape.head_dim);
-  const auto arguments = [&](std::int64_t task) {
-    const auto [s, head, tile] = tiling.place(segments, task);
-    const std::int64_t token = tile * tiling.tokens_per_tile;
-    const std::int64_t row = s.row_begin + token;
-    const std::int64_t query_head = head * shared;
-    kernels::AttentionForward a;
-    switch (s.kv.type) {
-      case KvType::kF32:
-        a.kv = blocks_of<kernels::KvBlocks<float>>(s.kv, shape, head);
-        break;
-      case KvType::kF16:
-        a.kv_half = blocks_of<kernels::KvBlocks<f16>>(s.kv, shape, head);
-        break;
-      case KvType::kQ8_0:
-        a.kv_q8 = blocks_of<kernels::KvBlocksQ8>(s.kv, shape, head);
-        break;
-    }
-    a.q = q.row(row) + query_head * shape.head_dim;
-    a.q_stride = q.stride;
-    a.out = out.row(row) + query_head * shape.head_dim;
-    a.out_stride = out.stride;
-    a.lse = lse_TH == nullptr ? nullptr : lse_TH + row * shape.n_heads + query_head;
-    a.lse_stride = shape.n_heads;
-    a.first_position = s.first_position + token;
-    a.n_tokens = std::min(tiling.tokens_per_tile, s.row_count - token);
-    a.n_heads = shared;
-    a.head_dim = shape.head_dim;
-    a.window = shape.window;
-    if (shape.chunk > 0) a.first_key = a.first_position / shape.chunk * shape.chunk;
-    a.scale = shape.scale;
-    return a;
-  };
-  const auto append_rows = [&](std::int64_t task) {
-    if (rows.k.rows == 0) return;
-    const auto [s, head, tile] = tiling.place(segments, task);
-    append_head(shape, s, head, rows.k, rows.v);
-  };
-  std::int64_t pairs = 0;  // at most so many of queries and keys
-  for (const AttentionSegment& s : segments) {
-    pairs += s.row_count * (s.first_position + s.row_count);
-  }
-  const bool alone = pairs * q.cols <= kAttendAlone && rows.k.rows * rows.k.cols <= kAppendAlone;
-  const std::int64_t tasks = tiling.first_task.back();
+      kernel().forward_scratch(pass.tiling.tokens_per_tile, pass.shared(), shape.head_dim);
+  const bool alone =
+      pass.pairs() * q.cols <= kAttendAlone && rows.k.rows * rows.k.cols <= kAppendAlone;
+  const std::int64_t tasks = pass.tiling.first_task.back();
   const bool few = tasks < kTasksPerThread * context.pool.size();
   if (!alone && few && kernel().forward_span != nullptr &&
-      forward_in_spans(context, tasks, scratch_floats, arguments, append_rows)) {
+      forward_in_spans(context, pass, tasks, scratch_floats)) {
     return;
   }
   run_tasks(context, tasks, scratch_floats, alone, [&](std::int64_t task, float* scratch) {
-    append_rows(task);
-    kernel().forward(arguments(task), scratch);
+    pass.append_rows(task);
+    kernel().forward(pass.call(task), scratch);
   });
 }
 
@@ -387,7 +411,12 @@ void attention_append_forward(Context& context, const AttentionShape& shape,
                               MatrixView<float> out, float* lse_TH) {
   check_appended(shape, segments, k, v);
   CONCLAVE_CHECK(k.rows == q.rows);
-  forward(context, shape, segments, q, {k, v}, out, lse_TH);
+  NewRows rows{k, v};
+  if (!one_task_reads_new_rows(segments, shape)) {
+    append(context, shape, segments, rows);
+    rows = {};
+  }
+  forward(context, shape, segments, q, rows, out, lse_TH);
 }
 
 void attention_backward(Context& context, const AttentionShape& shape,

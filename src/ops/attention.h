@@ -78,8 +78,9 @@ void attention_forward(Context& context, const AttentionShape& shape,
                        std::span<const AttentionSegment> segments, MatrixView<const float> q,
                        MatrixView<float> out, float* lse_TH);
 
-// kv_append, then attention_forward, with the same bits; few rows, as decoding has, take one
-// parallel region for both. No two segments are of one sequence.
+// kv_append, then attention_forward, with the same bits, in one parallel region where every
+// segment's rows fit one tile of a head and lie in one span of positions, as those of decoding do.
+// No two segments are of one sequence, and out overlaps neither k nor v.
 void attention_append_forward(Context& context, const AttentionShape& shape,
                               std::span<const AttentionSegment> segments, MatrixView<const float> q,
                               MatrixView<const float> k, MatrixView<const float> v,

@@ -208,7 +208,8 @@ TEST(Attention, BitsDoNotDependOnSpans) {
       batch.forward(two);
       ASSERT_TRUE(same(batch.out, wanted.out));
       std::fill(batch.out.begin(), batch.out.end(), 0.0f);
-      batch.forward_in_chunks(two, batch.segments()[0].kv, chunk);
+      testing::KvMemory<KvType::kF32> cache(1, shape, 2200);
+      batch.forward_in_chunks(two, cache.view(), chunk);
       ASSERT_TRUE(same(batch.out, wanted.out) && same(batch.lse, wanted.lse)) << chunk;
     }
   }
@@ -221,7 +222,7 @@ TEST(Attention, HalfPrecisionIsReadExactly) {
   std::vector<std::pair<AttentionShape, std::int64_t>> cases;
   for (const AttentionShape& shape : kShapes) cases.emplace_back(shape, 130);
   cases.emplace_back(AttentionShape{16, 2, 16, 0.25f, 0}, 1300);  // two spans
-  cases.emplace_back(AttentionShape{2, 2, 16, 0.25f, 0}, 1300);
+  cases.emplace_back(AttentionShape{2, 2, 16, 0.25f, 0}, 1300);   // the same on one thread
   for (const auto& [shape, length] : cases) {
     Batch wanted(shape, {length}, 4);
     for (auto* array : {&wanted.k, &wanted.v}) {
@@ -292,55 +293,73 @@ TEST(Attention, Q8IsReadExactly) {
   }
 }
 
-// Sequences of every place in a block and a span, a few new rows each: the same results, and the
-// same caches, as appending first.
+struct OldAndNew {
+  std::int64_t old, added;  // positions of a sequence
+};
+
+template <KvType kType>
+void expect_appending_within_is_before(const AttentionShape& shape,
+                                       const std::vector<OldAndNew>& sequences) {
+  Context context(3);
+  std::vector<testing::KvMemory<kType>> before, within;
+  std::vector<AttentionSegment> segments;
+  std::int64_t rows = 0;
+  const auto numbers = [](std::uint64_t stream, std::int64_t count) {
+    std::vector<float> x;
+    Batch::append(&x, 7, stream, count);
+    return x;
+  };
+  const std::int64_t width = std::int64_t{shape.n_heads} * shape.head_dim;
+  const std::int64_t kv_width = std::int64_t{shape.n_kv_heads} * shape.head_dim;
+  for (const auto& [old, added] : sequences) {
+    testing::KvMemory<kType> cache(1, shape, old + added);
+    const std::vector<float> k = numbers(1, old * kv_width), v = numbers(2, old * kv_width);
+    const AttentionSegment whole{0, old, 0, cache.view()};
+    kv_append(context, shape, {&whole, 1}, {k.data(), old, kv_width}, {v.data(), old, kv_width});
+    before.push_back(cache);
+    within.push_back(std::move(cache));
+    segments.push_back({rows, added, old, {}});
+    rows += added;
+  }
+  const auto over = [&](std::vector<testing::KvMemory<kType>>& caches) {
+    for (std::size_t i = 0; i < caches.size(); ++i) segments[i].kv = caches[i].view();
+    return std::span<const AttentionSegment>(segments);
+  };
+  const std::vector<float> q = numbers(3, rows * width);
+  const std::vector<float> k = numbers(4, rows * kv_width), v = numbers(5, rows * kv_width);
+  const MatrixView<const float> k_rows(k.data(), rows, kv_width), v_rows(v.data(), rows, kv_width);
+  std::vector<float> wanted(q.size()), found(q.size());
+  std::vector<float> wanted_lse(static_cast<std::size_t>(rows * shape.n_heads));
+  std::vector<float> found_lse(wanted_lse.size());
+  kv_append(context, shape, over(before), k_rows, v_rows);
+  attention_forward(context, shape, over(before), {q.data(), rows, width},
+                    {wanted.data(), rows, width}, wanted_lse.data());
+  attention_append_forward(context, shape, over(within), {q.data(), rows, width}, k_rows, v_rows,
+                           {found.data(), rows, width}, found_lse.data());
+  EXPECT_TRUE(same(found, wanted));
+  EXPECT_TRUE(same(found_lse, wanted_lse));
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_EQ(within[i].memory, before[i].memory) << "sequence " << i;
+  }
+}
+
+// The same results, and the same caches, as appending first: on one thread, as many tasks, as spans
+// of long contexts, and where rows lie in two spans or chunks and are appended first after all.
 TEST(Attention, AppendingWithinIsAppendingBefore) {
-  const std::vector<std::pair<std::int64_t, std::int64_t>> sequences = {
-      {0, 1}, {5, 1}, {63, 2}, {64, 1}, {1023, 3}, {1024, 1}, {2500, 2}, {40, 0}};
+  const std::vector<OldAndNew> kBatches[] = {
+      {{0, 1}},
+      {{0, 1}, {5, 1}, {63, 1}, {64, 1}, {1024, 1}, {40, 0}, {900, 1}, {130, 1}},
+      {{2500, 1}, {1100, 1}},
+      {{1023, 3}, {5, 1}},
+      {{62, 3}, {2047, 1}},
+  };
   for (const AttentionShape& shape :
        {AttentionShape{4, 4, 16, 0.25f, 0}, AttentionShape{8, 2, 24, 0.2f, 70},
-        AttentionShape{2, 1, 16, 0.25f, 0, 1024}}) {
-    Context context(3);
-    std::vector<testing::KvMemory<KvType::kF16>> before, within;
-    std::vector<AttentionSegment> segments;
-    std::int64_t rows = 0;
-    const auto numbers = [](std::uint64_t stream, std::int64_t count) {
-      std::vector<float> x;
-      Batch::append(&x, 7, stream, count);
-      return x;
-    };
-    const std::int64_t width = std::int64_t{shape.n_heads} * shape.head_dim;
-    const std::int64_t kv_width = std::int64_t{shape.n_kv_heads} * shape.head_dim;
-    for (const auto& [old, added] : sequences) {
-      testing::KvMemory<KvType::kF16> cache(1, shape, old + added);
-      const std::vector<float> k = numbers(1, old * kv_width), v = numbers(2, old * kv_width);
-      const AttentionSegment whole{0, old, 0, cache.view()};
-      kv_append(context, shape, {&whole, 1}, {k.data(), old, kv_width}, {v.data(), old, kv_width});
-      before.push_back(cache);
-      within.push_back(std::move(cache));
-      segments.push_back({rows, added, old, {}});
-      rows += added;
-    }
-    const auto over = [&](std::vector<testing::KvMemory<KvType::kF16>>& caches) {
-      for (std::size_t i = 0; i < caches.size(); ++i) segments[i].kv = caches[i].view();
-      return std::span<const AttentionSegment>(segments);
-    };
-    const std::vector<float> q = numbers(3, rows * width);
-    const std::vector<float> k = numbers(4, rows * kv_width), v = numbers(5, rows * kv_width);
-    const MatrixView<const float> k_rows(k.data(), rows, kv_width),
-        v_rows(v.data(), rows, kv_width);
-    std::vector<float> wanted(q.size()), found(q.size());
-    std::vector<float> wanted_lse(static_cast<std::size_t>(rows * shape.n_heads));
-    std::vector<float> found_lse(wanted_lse.size());
-    kv_append(context, shape, over(before), k_rows, v_rows);
-    attention_forward(context, shape, over(before), {q.data(), rows, width},
-                      {wanted.data(), rows, width}, wanted_lse.data());
-    attention_append_forward(context, shape, over(within), {q.data(), rows, width}, k_rows, v_rows,
-                             {found.data(), rows, width}, found_lse.data());
-    EXPECT_TRUE(same(found, wanted));
-    EXPECT_TRUE(same(found_lse, wanted_lse));
-    for (std::size_t i = 0; i < before.size(); ++i) {
-      EXPECT_EQ(within[i].memory, before[i].memory) << "sequence " << i;
+        AttentionShape{2, 1, 16, 0.25f, 0, 1024}, AttentionShape{4, 4, 16, 0.25f, 0, 48}}) {
+    for (const auto& sequences : kBatches) {
+      expect_appending_within_is_before<KvType::kF32>(shape, sequences);
+      expect_appending_within_is_before<KvType::kF16>(shape, sequences);
+      expect_appending_within_is_before<KvType::kQ8_0>(shape, sequences);
     }
   }
 }

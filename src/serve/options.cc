@@ -33,8 +33,13 @@ double number_of(const std::string& path, const Setting& s, const std::string& k
 void assign(const std::string& path, const Setting& s, const std::string& key,
             const toml::node& node) {
   if (auto* const* text = std::get_if<std::string*>(&s.target)) {
-    if (!node.is_string()) wrong(path, key, "a string");
-    **text = *node.value<std::string>();
+    const auto value = node.is_string() ? node.value<std::string>() : std::nullopt;
+    const std::vector<std::string>& allowed = s.choices;
+    if (!value) wrong(path, key, "a string");
+    if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), *value) == allowed.end()) {
+      wrong(path, key, fmt::format("one of {}", fmt::join(allowed, ", ")));
+    }
+    **text = *value;
   } else if (auto* const* flag = std::get_if<bool*>(&s.target)) {
     if (!node.is_boolean()) wrong(path, key, "true or false");
     **flag = *node.value<bool>();
@@ -101,7 +106,7 @@ std::vector<Setting> settings_of(ServerOptions& o) {
   };
 }
 
-void read_options(const std::string& path, ServerOptions& options,
+void read_options(const std::string& path, std::span<const Setting> settings,
                   const std::function<bool(const std::string&)>& given) {
   const std::string text = sys::read_file(path, 1 << 20);
   toml::table table;
@@ -111,7 +116,6 @@ void read_options(const std::string& path, ServerOptions& options,
     fail(ErrorKind::kBadFile, "{}: line {}: {}", path, error.source().begin.line,
          error.description());
   }
-  const std::vector<Setting> settings = settings_of(options);
   std::vector<std::string> names;
   for (const Setting& s : settings) {
     names.emplace_back(s.name);

@@ -1,8 +1,9 @@
-// Everything that can be set about the server, with its default; the one list that flags, the TOML
-// file and --help are made from.
+// Everything that can be set about the server itself, with its default; the one list that flags,
+// the TOML file and --help are made from. What verbs share is beside it in cli/serve.cc.
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -40,12 +41,13 @@ struct Setting {
   Target target;
   double min, max;  // of numbers
   const char* help;
+  std::vector<std::string> choices = {};  // that a string may be; none: any
 };
 std::vector<Setting> settings_of(ServerOptions& options);
 
-// Reads a TOML file into the options; `given` says which settings the command line has set already
+// Reads a TOML file into the settings' targets; `given` says which the command line has set already
 // and the file therefore leaves. Throws Error: kIo, kBadFile, kInvalidArgument naming the key.
-void read_options(const std::string& path, ServerOptions& options,
+void read_options(const std::string& path, std::span<const Setting> settings,
                   const std::function<bool(const std::string& name)>& given);
 
 // Throws Error(kInvalidArgument): an address that is not loopback without a key, empty keys, ...

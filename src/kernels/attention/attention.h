@@ -50,6 +50,10 @@ struct KvBlocks {
 };
 
 enum class KvType : std::uint8_t { kF32, kF16, kQ8_0 };
+inline constexpr KvType kKvTypes[] = {KvType::kF32, KvType::kF16, KvType::kQ8_0};
+inline constexpr const char* kv_type_name(KvType type) {
+  return type == KvType::kF32 ? "f32" : type == KvType::kF16 ? "f16" : "q8_0";
+}
 
 inline constexpr int kKvScaleGroup = 32;  // numbers that share a scale
 inline constexpr std::int64_t kv_scale_groups(std::int64_t head_dim) {
