@@ -36,6 +36,7 @@ void add_setting(CLI::App& command, const serve::Setting& s) {
             option->check(CLI::Range(static_cast<T>(s.min < 1 && std::is_integral_v<T> ? 0 : s.min),
                                      static_cast<T>(s.max)));
           }
+          if (!s.choices.empty()) option->check(CLI::IsMember(s.choices));
           if constexpr (!std::is_same_v<T, std::vector<std::string>>) {
             option->capture_default_str();
           } else {
