@@ -69,8 +69,11 @@ struct Pair256 {
     return _mm256_set1_epi32(v);
   }
   static __m256i dot8(__m256i sum, __m256i w, __m256i x) {
-    return _mm256_add_epi32(sum,
-                            _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+    sum =
+        _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+    // Added here: left to the compiler, products wait in memory to be added at the end.
+    asm("" : "+x"(sum));
+    return sum;
   }
   template <bool kWide>
   static I dot(I sum, I w, const std::int8_t* x) {

@@ -59,7 +59,15 @@ struct Vnni512 {
   }
   template <bool kWide>
   static I dot(I sum, I w, const std::int8_t* x) {
-    return _mm512_dpbusd_epi32(sum, w, four(x));
+    // The compiler would load x into a register first: twice the instructions, and fewer of them in
+    // flight.
+    struct [[gnu::packed, gnu::may_alias]] Four {
+      std::int8_t of[4];
+    };
+    asm("vpdpbusd %2%{1to16%}, %1, %0"
+        : "+v"(sum)
+        : "v"(w), "m"(*reinterpret_cast<const Four*>(x)));
+    return sum;
   }
   static I dot16(I sum, I w, const std::int16_t* x) { return _mm512_dpwssd_epi32(sum, w, four(x)); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }

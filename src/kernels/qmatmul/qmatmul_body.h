@@ -22,6 +22,8 @@
 //   round (to nearest even), store_bytes (16 x int32 to int8)
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/qmatmul/qmatmul_kernels.h"
 
 namespace conclave::kernels {
@@ -57,15 +59,14 @@ struct LeftBlock {
 template <class V, class T, int R>
 [[gnu::always_inline]] inline void dots_of_32(const typename V::I* w, const LeftBlock& left,
                                               Index r, typename V::I* dot) {
-#pragma GCC unroll 8
-  for (int i = 0; i < R; ++i) dot[i] = T::kStart ? V::set1_32(left.start[r + i]) : V::zero();
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; ++j) {
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
+  repeat<R>([&]<int i>() __attribute__((always_inline)) {
+    dot[i] = T::kStart ? V::set1_32(left.start[r + i]) : V::zero();
+  });
+  repeat<8>([&]<int j>() __attribute__((always_inline)) {
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
       dot[i] = V::template dot<T::kWide>(dot[i], w[j], left.q + (r + i) * 32 + 4 * j);
-    }
-  }
+    });
+  });
 }
 
 template <class V, class T, int R>
@@ -74,64 +75,12 @@ template <class V, class T, int R>
                                               Sums& sums) {
   typename V::I dot[R];
   dots_of_32<V, T, R>(w, left, r, dot);
-#pragma GCC unroll 8
-  for (int i = 0; i < R; ++i) {
+  repeat<R>([&]<int i>() __attribute__((always_inline)) {
     float* sum = sums.of[r + i];
     auto total = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[r + i]), V::loadf(sum));
     if constexpr (T::kMin) total = V::fma(min, V::set1f(left.scaled_sum[r + i]), total);
     V::storef(sum, total);
-  }
-}
-
-template <class V, class T, int R>
-[[gnu::always_inline]] inline void dots_of_group(const typename V::I* w, const LeftBlock& left,
-                                                 Index r, typename V::I (*dot)[R]) {
-  constexpr int kParts = T::kGroups16 ? 2 : 1;
-#pragma GCC unroll 8
-  for (int i = 0; i < R; ++i) {
-    for (int p = 0; p < kParts; ++p) {
-      dot[p][i] = T::kStart ? V::set1_32(left.start[(r + i) * kParts + p]) : V::zero();
-    }
-  }
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; ++j) {
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
-      auto& sum = dot[T::kGroups16 ? j / 4 : 0][i];
-      sum = V::template dot<T::kWide>(sum, w[j], left.q + (r + i) * 32 + 4 * j);
-    }
-  }
-}
-
-template <class V, class T, int R>
-[[gnu::always_inline]] inline void rows_of_group(const typename V::I* w, typename V::F d0,
-                                                 typename V::F d1, const LeftBlock& left, Index r,
-                                                 Sums& sums) {
-  typename V::I dot[T::kGroups16 ? 2 : 1][R];
-  dots_of_group<V, T, R>(w, left, r, dot);
-#pragma GCC unroll 8
-  for (int i = 0; i < R; ++i) {
-    float* sum = sums.of[r + i];
-    auto total = V::fma(V::to_float(dot[0][i]), d0, V::loadf(sum));
-    if constexpr (T::kGroups16) total = V::fma(V::to_float(dot[1][i]), d1, total);
-    V::storef(sum, total);
-  }
-}
-
-// The scaled sum of a super-block less its minimums; `index` counts the super-blocks of all rows.
-template <class V, class T>
-inline typename V::F less_minimums(typename V::F total, const Super<V>& super,
-                                   const std::int32_t* sums, Index index) {
-  if constexpr (T::kMinPairs > 0) {
-    const auto* pairs = reinterpret_cast<const std::int16_t*>(sums) + index * 2 * T::kMinPairs;
-    auto mins = V::zero();
-#pragma GCC unroll 8
-    for (int p = 0; p < T::kMinPairs; ++p) {
-      mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
-    }
-    total = V::fnma(V::to_float(mins), super.d_min, total);
-  }
-  return total;
+  });
 }
 
 // body.template operator()<R>(r) for rows 0 .. m - 1 in groups of R <= V::kRows.
@@ -175,37 +124,6 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   }
 }
 
-template <class V, class T>
-inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
-                         const std::byte* panel, Sums& sums) {
-  constexpr int kParts = T::kGroups16 ? 2 : 1;
-  const Index m = tile.rows, k = tile.k, blocks = k / 256;
-  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
-  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
-  const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(m, k));
-  Sums part;
-  for (Index b = 0; b < blocks; ++b) {
-    const std::byte* factors = panel + b * (T::kFactors + T::kPlanes + T::kWords);
-    const std::byte* words = factors + T::kFactors + T::kPlanes;
-    Super<V> super;
-    T::prepare(factors, super);
-    for (Index r = 0; r < m; ++r) V::storef(part.of[r], V::zerof());
-    for (int g = 0; g < 8; ++g) {
-      typename V::I w[8];
-#pragma GCC unroll 8
-      for (int j = 0; j < 8; ++j) w[j] = T::number(words, g, j);
-      const Index at = (b * 8 + g) * m;
-      const LeftBlock left = {q + at * 32, extra + at * kParts, nullptr, nullptr};
-      const auto d0 = super.scale[kParts * g], d1 = super.scale[kParts * g + kParts - 1];
-      for_rows<V>(m, [&]<int R>(Index r) { rows_of_group<V, T, R>(w, d0, d1, left, r, part); });
-    }
-    for (Index r = 0; r < m; ++r) {
-      const auto total = less_minimums<V, T>(V::loadf(part.of[r]), super, extra, b * m + r);
-      V::storef(sums.of[r], V::fma(total, V::set1f(scale[b * m + r]), V::loadf(sums.of[r])));
-    }
-  }
-}
-
 // The same for R rows, whose sums stay in registers: few rows are bound by taking weights apart.
 template <class V, class T, int R>
 inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
@@ -217,8 +135,7 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   const auto* start = reinterpret_cast<const std::int32_t*>(extra);
   const auto* scaled_sum = reinterpret_cast<const float*>(extra);
   typename V::F total[R];
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) total[i] = V::zerof();
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < blocks; ++b) {
     const std::byte* factors = panel + b * (T::kFactors + T::kWords);
     typename V::I w[8];
@@ -227,100 +144,172 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
     const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
     typename V::I dot[R];
     dots_of_32<V, T, R>(w, left, 0, dot);
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
       total[i] = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[i]), total[i]);
       if constexpr (T::kMin) {
         total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
       }
-    }
+    });
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) V::storef(sums.of[i], total[i]);
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }
 
-// Groups kFirst .. kFirst + kCount - 1 of a super-block, whose words are read together.
-template <class V, class T, int R, int kFirst, int kCount>
-[[gnu::always_inline]] inline void groups_of_few(const std::byte* words, const std::int8_t* q,
-                                                 const std::int32_t* start, const Super<V>& super,
-                                                 typename V::F* part) {
-  constexpr int kParts = T::kGroups16 ? 2 : 1;
-  typename V::I dot[kCount][kParts][R];
-#pragma GCC unroll 4
-  for (int g = 0; g < kCount; ++g) {
-#pragma GCC unroll 8
-    for (int i = 0; i < R * kParts; ++i) {
-      dot[g][i % kParts][i / kParts] =
-          T::kStart ? V::set1_32(start[(kFirst + g) * R * kParts + i]) : V::zero();
-    }
-  }
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; ++j) {
-#pragma GCC unroll 4
-    for (int g = 0; g < kCount; ++g) {
-      const auto w = T::number(words, kFirst + g, j);
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) {
-        auto& sum = dot[g][T::kGroups16 ? j / 4 : 0][i];
-        sum = V::template dot<T::kWide>(sum, w, q + ((kFirst + g) * R + i) * 32 + 4 * j);
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (int g = 0; g < kCount; ++g) {
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 2
-      for (int p = 0; p < kParts; ++p) {
-        part[i] =
-            V::fma(V::to_float(dot[g][p][i]), super.scale[kParts * (kFirst + g) + p], part[i]);
-      }
-    }
-  }
+// A super-block of a left tile of m rows.
+struct SuperLeft {
+  Index m;
+  const std::int8_t* q;       // [8][m][32]
+  const std::int32_t* start;  // [8][m], or [8][m][2] with groups of 16
+  const std::int16_t* sums;   // [m][2 pairs]
+  const float* scale;         // [m]
+};
+template <class T>
+inline SuperLeft first_super_left(const QuantTile& tile, const QuantLeftLayout& layout) {
+  const std::byte* sums = tile.left + layout.sums_at(tile.rows, tile.k);
+  return {tile.rows, reinterpret_cast<const std::int8_t*>(tile.left),
+          reinterpret_cast<const std::int32_t*>(sums), reinterpret_cast<const std::int16_t*>(sums),
+          reinterpret_cast<const float*>(tile.left + layout.scales_at(tile.rows, tile.k))};
+}
+template <class T>
+inline void next(SuperLeft& left) {
+  left.q += left.m * 256;
+  left.start += left.m * 8 * T::kParts;
+  left.sums += left.m * 2 * T::kMinPairs;
+  left.scale += left.m;
 }
 
-// As many groups together as there are registers for their sums.
-template <class V, class T, int R, int kFirst>
-[[gnu::always_inline]] inline void all_groups_of_few(const std::byte* words, const std::int8_t* q,
-                                                     const std::int32_t* start,
-                                                     const Super<V>& super, typename V::F* part) {
-  constexpr int kSums = R * (T::kGroups16 ? 2 : 1);
+// Where the products of a super-block find its numbers 4 j .. 4 j + 3 of group g: they take them
+// from its words, or all were taken before, which pays where registers hold few rows.
+template <class V, class T>
+struct FromWords {
+  const std::byte* words;
+  [[gnu::always_inline]] typename V::I operator()(int g, int j) const {
+    return T::number(words, g, j);
+  }
+};
+template <class V, class T>
+struct Taken {
+  alignas(64) std::byte numbers[8][8][64];
+  [[gnu::always_inline]] explicit Taken(const std::byte* words) {
+    repeat<8>([&]<int g>() __attribute__((always_inline)) {
+      repeat<8>([&]<int j>() __attribute__((always_inline)) {
+        V::store(numbers[g][j], T::number(words, g, j));
+      });
+    });
+  }
+  [[gnu::always_inline]] typename V::I operator()(int g, int j) const {
+    return V::load(numbers[g][j]);
+  }
+};
+
+// Groups kFirst .. kFirst + kCount - 1, which share words, times rows r .. r + R - 1.
+template <class V, class T, int R, int kFirst, int kCount, class Numbers>
+[[gnu::always_inline]] inline void some_groups(const Numbers& numbers, const Super<V>& super,
+                                               const SuperLeft& left, Index m, Index r,
+                                               typename V::F* part) {
+  typename V::I dot[kCount][T::kParts][R];
+  repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+    const std::int32_t* start = left.start + ((kFirst + g) * m + r) * T::kParts;
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+        dot[g][p][i] = T::kStart ? V::set1_32(start[i * T::kParts + p]) : V::zero();
+      });
+    });
+  });
+  repeat<8>([&]<int j>() __attribute__((always_inline)) {
+    repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+      const std::int8_t* q = left.q + ((kFirst + g) * m + r) * 32 + 4 * j;
+      const auto w = numbers(kFirst + g, j);
+      repeat<R>([&]<int i>() __attribute__((always_inline)) {
+        auto& sum = dot[g][j * T::kParts / 8][i];
+        sum = V::template dot<T::kWide>(sum, w, q + 32 * i);
+      });
+    });
+  });
+  repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+        const auto& scale = super.scale[T::kParts * (kFirst + g) + p];
+        part[i] = V::fma(V::to_float(dot[g][p][i]), scale, part[i]);
+      });
+    });
+  });
+}
+
+// As many groups together as there are registers for their sums: single rows need several chains
+// of dot products that do not wait for each other.
+template <class V, class T, int R, int kFirst = 0, class Numbers>
+[[gnu::always_inline]] inline void all_groups(const Numbers& numbers, const Super<V>& super,
+                                              const SuperLeft& left, Index m, Index r,
+                                              typename V::F* part) {
+  constexpr int kSums = R * T::kParts;
   constexpr int kCount = 4 * kSums <= V::kSums ? 4 : 2 * kSums <= V::kSums ? 2 : 1;
-  groups_of_few<V, T, R, kFirst, kCount>(words, q, start, super, part);
+  some_groups<V, T, R, kFirst, kCount>(numbers, super, left, m, r, part);
   if constexpr (kFirst + kCount < 8) {
-    all_groups_of_few<V, T, R, kFirst + kCount>(words, q, start, super, part);
+    all_groups<V, T, R, kFirst + kCount>(numbers, super, left, m, r, part);
   }
 }
 
+// total[i] += rows r .. r + R - 1 of a super-block, whose tile has m rows.
+template <class V, class T, int R, class Numbers>
+[[gnu::always_inline]] inline void add_super_block(const Numbers& numbers, const Super<V>& super,
+                                                   const SuperLeft& left, Index m, Index r,
+                                                   typename V::F* total) {
+  typename V::F part[R];
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { part[i] = V::zerof(); });
+  all_groups<V, T, R>(numbers, super, left, m, r, part);
+  repeat<R>([&]<int i>() __attribute__((always_inline)) {
+    if constexpr (T::kMinPairs > 0) {
+      const std::int16_t* pairs = left.sums + (r + i) * 2 * T::kMinPairs;
+      auto mins = V::zero();
+      repeat<T::kMinPairs>([&]<int p>() __attribute__((always_inline)) {
+        mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
+      });
+      part[i] = V::fnma(V::to_float(mins), super.d_min, part[i]);
+    }
+    total[i] = V::fma(part[i], V::set1f(left.scale[r + i]), total[i]);
+  });
+}
+
+// A function of its own, lest the addresses of all its operands are computed ahead for all rows.
+template <class V, class T, int R, class Numbers>
+[[gnu::noinline]] void rows_of_256(const Numbers& numbers, const Super<V>& super,
+                                   const SuperLeft& left, Index r, Sums& sums) {
+  typename V::F total[R];
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::loadf(sums.of[r + i]); });
+  add_super_block<V, T, R>(numbers, super, left, left.m, r, total);
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[r + i], total[i]); });
+}
+
+template <class V, class T>
+inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
+                         const std::byte* panel, Sums& sums) {
+  using Numbers = std::conditional_t<V::kRows >= 8, FromWords<V, T>, Taken<V, T>>;
+  SuperLeft left = first_super_left<T>(tile, layout);
+  for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
+    const std::byte* factors = panel + b * (T::kFactors + T::kPlanes + T::kWords);
+    const Numbers numbers{factors + T::kFactors + T::kPlanes};
+    Super<V> super;
+    T::prepare(factors, super);
+    for_rows<V>(tile.rows,
+                [&]<int R>(Index r) { rows_of_256<V, T, R>(numbers, super, left, r, sums); });
+  }
+}
+
+// The same for R rows, whose sums stay in registers.
 template <class V, class T, int R>
 inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
                              const std::byte* panel, Sums& sums) {
-  constexpr int kParts = T::kGroups16 ? 2 : 1;
-  const Index k = tile.k, blocks = k / 256;
-  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
-  const auto* extra = reinterpret_cast<const std::int32_t*>(tile.left + layout.sums_at(R, k));
+  SuperLeft left = first_super_left<T>(tile, layout);
   typename V::F total[R];
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) total[i] = V::zerof();
-  for (Index b = 0; b < blocks; ++b) {
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
+  for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
     const std::byte* factors = panel + b * (T::kFactors + T::kPlanes + T::kWords);
-    const std::byte* words = factors + T::kFactors + T::kPlanes;
-    const auto* q = reinterpret_cast<const std::int8_t*>(tile.left) + b * R * 256;
-    const std::int32_t* start = extra + b * 8 * R * kParts;
     Super<V> super;
     T::prepare(factors, super);
-    typename V::F part[R];
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) part[i] = V::zerof();
-    all_groups_of_few<V, T, R, 0>(words, q, start, super, part);
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
-      const auto scaled = less_minimums<V, T>(part[i], super, extra, b * R + i);
-      total[i] = V::fma(scaled, V::set1f(scale[b * R + i]), total[i]);
-    }
+    const FromWords<V, T> numbers{factors + T::kFactors + T::kPlanes};
+    add_super_block<V, T, R>(numbers, super, left, R, 0, total);
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) V::storef(sums.of[i], total[i]);
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }
 
 template <class V, class T, bool kSuper, int R>

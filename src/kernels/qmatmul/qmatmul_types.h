@@ -5,22 +5,33 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace conclave::kernels {
 namespace {
 
 using Index = std::int64_t;
 
+// body.template operator()<0>(), ..., <N - 1>(). Vectors in arrays become registers only where
+// every index is a constant from the start, which unrolling a loop is too late for; so bodies are
+// always inlined, too.
+template <int N, class Body>
+[[gnu::always_inline]] inline void repeat(const Body& body) {
+  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    (body.template operator()<I>(), ...);
+  }
+  (std::make_integer_sequence<int, N>());
+}
+
 // Numbers of four bits: the low halves of four words are numbers 0..15, the high ones 16..31.
 template <class V>
 [[gnu::always_inline]] inline void take_nibbles(const std::byte* words, typename V::I* w) {
   const auto low = V::set1_8(0x0f);
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
+  repeat<4>([&]<int i>() __attribute__((always_inline)) {
     const auto v = V::load(words + 64 * i);
     w[i] = V::bit_and(v, low);
     w[i + 4] = V::bit_and(V::shift_right(v, 4), low);
-  }
+  });
 }
 
 // The fifth bit, bit j of each byte of a word for number 4 j + byte.
@@ -28,17 +39,15 @@ template <class V>
 [[gnu::always_inline]] inline void add_fifth_bits(const std::byte* word, typename V::I* w) {
   const auto bit = V::set1_8(0x10);
   const auto v = V::load(word);
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; ++j) {
+  repeat<8>([&]<int j>() __attribute__((always_inline)) {
     const auto moved = j < 4 ? V::shift_left(v, 4 - j) : V::shift_right(v, j - 4);
     w[j] = V::bit_or(w[j], V::bit_and(moved, bit));
-  }
+  });
 }
 
 template <class V>
 [[gnu::always_inline]] inline void look_up(const typename V::I table, typename V::I* w) {
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; ++j) w[j] = V::shuffle(table, w[j]);
+  repeat<8>([&]<int j>() __attribute__((always_inline)) { w[j] = V::shuffle(table, w[j]); });
 }
 
 // Types of 32: words -> 32 unsigned numbers; factors -> scale and, with kMin, minimum.
@@ -78,8 +87,9 @@ struct TakeQ8_0 : TakeQ4_0<V> {
   static constexpr bool kWide = true;
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     const auto sign = V::set1_8(-128);  // signed q to unsigned q + 128
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) w[j] = V::bit_xor(V::load(words + 64 * j), sign);
+    repeat<8>([&]<int j>() __attribute__((always_inline)) {
+      w[j] = V::bit_xor(V::load(words + 64 * j), sign);
+    });
   }
 };
 template <class V>
@@ -111,28 +121,27 @@ struct Super {
 };
 
 // Bytes [16 g, 16 g + 16) of `values` times d to scale[g].
-template <class V, bool kSigned>
-inline void set_scales(Super<V>& s, typename V::F d, const std::uint8_t* values, int count,
-                       int bias) {
-  for (int g = 0; g < count; ++g) {
+template <class V, int kCount, bool kSigned = false>
+inline void set_scales(Super<V>& s, typename V::F d, const std::uint8_t* values, int bias = 0) {
+  repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
     auto v = kSigned ? V::signed_bytes(values + 16 * g) : V::bytes(values + 16 * g);
     if (bias != 0) v = V::add32(v, V::set1_32(bias));
     s.scale[g] = V::mul(d, V::to_float(v));
-  }
+  });
 }
-template <class V>
-inline void set_min_pairs(Super<V>& s, const std::uint8_t* values, int pairs) {
-  for (int p = 0; p < pairs; ++p) {
-    s.min_pairs[p] =
-        V::bit_or(V::bytes(values + 32 * p), V::shift_left_half(V::bytes(values + 32 * p + 16)));
-  }
+template <class V, int kPairs>
+inline void set_min_pairs(Super<V>& s, const std::uint8_t* values) {
+  repeat<kPairs>([&]<int p>() __attribute__((always_inline)) {
+    const auto first = V::bytes(values + 32 * p), second = V::bytes(values + 32 * p + 16);
+    s.min_pairs[p] = V::bit_or(first, V::shift_left_half(second));
+  });
 }
 
 template <class V>
 struct TakeQ4_K {
   static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048;
-  static constexpr bool kStart = false, kGroups16 = false, kWide = false;
-  static constexpr int kMinPairs = 4;
+  static constexpr bool kStart = false, kWide = false;
+  static constexpr int kParts = 1, kMinPairs = 4;
   static void scales(const std::byte* factors, Super<V>& s) {
     const std::byte* planes = factors + kFactors;
     const auto six = V::set1_8(63), low = V::set1_8(0x0f), high = V::set1_8(0x30);
@@ -143,14 +152,16 @@ struct TakeQ4_K {
     V::store(min, V::bit_and(b, six));
     V::store(min + 64, V::bit_or(V::bit_and(V::shift_right(c, 4), low),
                                  V::bit_and(V::shift_right(b, 2), high)));
-    set_scales<V, false>(s, V::halves(factors), scale, 8, 0);
-    set_min_pairs<V>(s, min, 4);
+    set_scales<V, 8>(s, V::halves(factors), scale);
+    set_min_pairs<V, 4>(s, min);
     s.d_min = V::halves(factors + 32);
   }
   static void prepare(const std::byte* factors, Super<V>& s) {
     scales(factors, s);
     if constexpr (V::kAnyByte) {
-      for (int g = 1; g < 8; g += 2) s.scale[g] = V::mul(s.scale[g], V::set1f(0.0625f));
+      repeat<4>([&]<int i>() __attribute__((always_inline)) {
+        s.scale[2 * i + 1] = V::mul(s.scale[2 * i + 1], V::set1f(0.0625f));
+      });
     }
   }
   // Where the dot product takes any byte, odd groups stay in the high halves, sixteen times as
@@ -180,8 +191,8 @@ struct TakeQ5_K : TakeQ4_K<V> {
 template <class V>
 struct TakeQ2_K {
   static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024;
-  static constexpr bool kStart = false, kGroups16 = true, kWide = false;
-  static constexpr int kMinPairs = 8;
+  static constexpr bool kStart = false, kWide = false;
+  static constexpr int kParts = 2, kMinPairs = 8;
   static void prepare(const std::byte* factors, Super<V>& s) {
     const auto low = V::set1_8(0x0f);
     alignas(64) std::uint8_t scale[256], min[256];
@@ -190,8 +201,8 @@ struct TakeQ2_K {
       V::store(scale + 64 * i, V::bit_and(v, low));
       V::store(min + 64 * i, V::bit_and(V::shift_right(v, 4), low));
     }
-    set_scales<V, false>(s, V::halves(factors), scale, 16, 0);
-    set_min_pairs<V>(s, min, 8);
+    set_scales<V, 16>(s, V::halves(factors), scale);
+    set_min_pairs<V, 8>(s, min);
     s.d_min = V::halves(factors + 32);
   }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
@@ -202,8 +213,8 @@ struct TakeQ2_K {
 template <class V>
 struct TakeQ3_K {
   static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536;
-  static constexpr bool kStart = true, kGroups16 = true, kWide = false;
-  static constexpr int kMinPairs = 0;
+  static constexpr bool kStart = true, kWide = false;
+  static constexpr int kParts = 2, kMinPairs = 0;
   // Scale i has four low bits in half i / 8 of byte i % 8, and two high ones, number i / 4, in
   // byte 8 + i % 4.
   static void prepare(const std::byte* factors, Super<V>& s) {
@@ -218,7 +229,7 @@ struct TakeQ3_K {
     V::store(scale + 64, join(b, V::shift_left(c, 2)));
     V::store(scale + 128, join(V::shift_right(a, 4), c));
     V::store(scale + 192, join(V::shift_right(b, 4), V::shift_right(c, 2)));
-    set_scales<V, false>(s, V::halves(factors), scale, 16, -32);
+    set_scales<V, 16>(s, V::halves(factors), scale, -32);
   }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
     const auto pairs = V::load(g < 4 ? words + 128 * j + 64 : words + 1024 + 64 * j);
@@ -229,11 +240,11 @@ struct TakeQ3_K {
 template <class V>
 struct TakeQ6_K {
   static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072;
-  static constexpr bool kStart = true, kGroups16 = true, kWide = false;
-  static constexpr int kMinPairs = 0;
+  static constexpr bool kStart = true, kWide = false;
+  static constexpr int kParts = 2, kMinPairs = 0;
   static void prepare(const std::byte* factors, Super<V>& s) {
-    set_scales<V, true>(s, V::halves(factors),
-                        reinterpret_cast<const std::uint8_t*>(factors + kFactors), 16, 0);
+    set_scales<V, 16, true>(s, V::halves(factors),
+                            reinterpret_cast<const std::uint8_t*>(factors + kFactors));
   }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
     const std::byte* step = words + g / 4 * 1536 + 192 * j;
@@ -245,8 +256,8 @@ struct TakeQ6_K {
 template <class V>
 struct TakeIQ4_XS {
   static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048;
-  static constexpr bool kStart = true, kGroups16 = false, kWide = true;
-  static constexpr int kMinPairs = 0;
+  static constexpr bool kStart = true, kWide = true;
+  static constexpr int kParts = 1, kMinPairs = 0;
   static void prepare(const std::byte* factors, Super<V>& s) {
     const auto* lows = reinterpret_cast<const std::uint8_t*>(factors + kFactors);
     const auto d = V::halves(factors);
