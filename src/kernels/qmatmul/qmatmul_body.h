@@ -48,6 +48,24 @@ struct alignas(64) Sums {
   float of[kQuantRows][kQuantPanel];
 };
 
+// Bytes of a block of 32 numbers of a panel's rows, and of a super-block.
+template <class T>
+constexpr int kBlockBytes = T::kFactors + T::kWords;
+template <class T>
+constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
+
+// Asks for part `kPart` of kParts of the block of kBytes that comes 8 KiB after this one. Where
+// several rows share weights, these are read in pieces, with pauses and other reads between, which
+// processors do not fetch ahead of on their own; of single rows they do.
+template <int kBytes, int kPart, int kParts>
+[[gnu::always_inline]] inline void fetch_ahead(const std::byte* block) {
+  constexpr int kLines = (kBytes + 63) / 64;
+  constexpr int kFrom = kPart * kLines / kParts, kTo = (kPart + 1) * kLines / kParts;
+  repeat<kTo - kFrom>([&]<int i>() __attribute__((always_inline)) {
+    __builtin_prefetch(block + 8192 + 64 * (kFrom + i), 0, 2);
+  });
+}
+
 // 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
 struct LeftBlock {
   const std::int8_t* q;       // [m][32]
@@ -112,7 +130,8 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
   const std::byte* extra = tile.left + layout.sums_at(m, k);
   for (Index b = 0; b < blocks; ++b) {
-    const std::byte* factors = panel + b * (T::kFactors + T::kWords);
+    const std::byte* factors = panel + b * kBlockBytes<T>;
+    fetch_ahead<kBlockBytes<T>, 0, 1>(factors);
     typename V::I w[8];
     T::numbers(factors + T::kFactors, w);
     const auto d = T::scale(factors);
@@ -137,7 +156,7 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < blocks; ++b) {
-    const std::byte* factors = panel + b * (T::kFactors + T::kWords);
+    const std::byte* factors = panel + b * kBlockBytes<T>;
     typename V::I w[8];
     T::numbers(factors + T::kFactors, w);
     const auto d = T::scale(factors);
@@ -188,11 +207,12 @@ struct FromWords {
 };
 template <class V, class T>
 struct Taken {
+  const std::byte* words;
   alignas(64) std::byte numbers[8][8][64];
-  [[gnu::always_inline]] explicit Taken(const std::byte* words) {
+  [[gnu::always_inline]] explicit Taken(const std::byte* from) : words(from) {
     repeat<8>([&]<int g>() __attribute__((always_inline)) {
       repeat<8>([&]<int j>() __attribute__((always_inline)) {
-        V::store(numbers[g][j], T::number(words, g, j));
+        V::store(numbers[g][j], T::number(from, g, j));
       });
     });
   }
@@ -202,13 +222,14 @@ struct Taken {
 };
 
 // Groups kFirst .. kFirst + kCount - 1, which share words, times rows r .. r + R - 1.
-template <class V, class T, int R, int kFirst, int kCount, class Numbers>
+template <class V, class T, int R, bool kFetch, int kFirst, int kCount, class Numbers>
 [[gnu::always_inline]] inline void some_groups(const Numbers& numbers, const Super<V>& super,
                                                const SuperLeft& left, Index m, Index r,
                                                typename V::F* part) {
   typename V::I dot[kCount][T::kParts][R];
   repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
     const std::int32_t* start = left.start + ((kFirst + g) * m + r) * T::kParts;
+    if constexpr (kFetch) fetch_ahead<kSuperBytes<T>, kFirst + g, 8>(numbers.words);
     repeat<R>([&]<int i>() __attribute__((always_inline)) {
       repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
         dot[g][p][i] = T::kStart ? V::set1_32(start[i * T::kParts + p]) : V::zero();
@@ -237,26 +258,26 @@ template <class V, class T, int R, int kFirst, int kCount, class Numbers>
 
 // As many groups together as there are registers for their sums: single rows need several chains
 // of dot products that do not wait for each other.
-template <class V, class T, int R, int kFirst = 0, class Numbers>
+template <class V, class T, int R, bool kFetch, int kFirst = 0, class Numbers>
 [[gnu::always_inline]] inline void all_groups(const Numbers& numbers, const Super<V>& super,
                                               const SuperLeft& left, Index m, Index r,
                                               typename V::F* part) {
   constexpr int kSums = R * T::kParts;
   constexpr int kCount = 4 * kSums <= V::kSums ? 4 : 2 * kSums <= V::kSums ? 2 : 1;
-  some_groups<V, T, R, kFirst, kCount>(numbers, super, left, m, r, part);
+  some_groups<V, T, R, kFetch, kFirst, kCount>(numbers, super, left, m, r, part);
   if constexpr (kFirst + kCount < 8) {
-    all_groups<V, T, R, kFirst + kCount>(numbers, super, left, m, r, part);
+    all_groups<V, T, R, kFetch, kFirst + kCount>(numbers, super, left, m, r, part);
   }
 }
 
 // total[i] += rows r .. r + R - 1 of a super-block, whose tile has m rows.
-template <class V, class T, int R, class Numbers>
+template <class V, class T, int R, bool kFetch, class Numbers>
 [[gnu::always_inline]] inline void add_super_block(const Numbers& numbers, const Super<V>& super,
                                                    const SuperLeft& left, Index m, Index r,
                                                    typename V::F* total) {
   typename V::F part[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { part[i] = V::zerof(); });
-  all_groups<V, T, R>(numbers, super, left, m, r, part);
+  all_groups<V, T, R, kFetch>(numbers, super, left, m, r, part);
   repeat<R>([&]<int i>() __attribute__((always_inline)) {
     if constexpr (T::kMinPairs > 0) {
       const std::int16_t* pairs = left.sums + (r + i) * 2 * T::kMinPairs;
@@ -276,7 +297,7 @@ template <class V, class T, int R, class Numbers>
                                    const SuperLeft& left, Index r, Sums& sums) {
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::loadf(sums.of[r + i]); });
-  add_super_block<V, T, R>(numbers, super, left, left.m, r, total);
+  add_super_block<V, T, R, true>(numbers, super, left, left.m, r, total);
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[r + i], total[i]); });
 }
 
@@ -286,7 +307,7 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
   using Numbers = std::conditional_t<V::kRows >= 8, FromWords<V, T>, Taken<V, T>>;
   SuperLeft left = first_super_left<T>(tile, layout);
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
-    const std::byte* factors = panel + b * (T::kFactors + T::kPlanes + T::kWords);
+    const std::byte* factors = panel + b * kSuperBytes<T>;
     const Numbers numbers{factors + T::kFactors + T::kPlanes};
     Super<V> super;
     T::prepare(factors, super);
@@ -303,11 +324,11 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
-    const std::byte* factors = panel + b * (T::kFactors + T::kPlanes + T::kWords);
+    const std::byte* factors = panel + b * kSuperBytes<T>;
     Super<V> super;
     T::prepare(factors, super);
     const FromWords<V, T> numbers{factors + T::kFactors + T::kPlanes};
-    add_super_block<V, T, R>(numbers, super, left, R, 0, total);
+    add_super_block<V, T, R, false>(numbers, super, left, R, 0, total);
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }
