@@ -5,8 +5,8 @@ turn, as ratios.
     python3 bench/peers.py MODEL.gguf --conclave build/release/conclave --prompt 64,512 --depth 0,2048
 
 llama.cpp comes from pip (llama-cpp-python, built for this processor) and is installed into .cache/peers
-when it is not there; that takes a while. A round measures every engine once, in a process of its own;
-the median of the rounds counts. Tokens are random and the same for nobody: the engines take any.
+when it is not there; that takes a while. A round measures every engine --repeat times, in a process of its
+own; the median of the rounds' medians counts. Tokens are random and the same for nobody: the engines take any.
 Writing counts the pass and the logits of each token; nothing is sampled."""
 
 import argparse
@@ -112,17 +112,20 @@ def measure_llama(args):
     context = max([*args.prompt, *args.depth]) + args.generate + 16
     engine = Llama(args.model, args.threads, context, args.chunk, 1)
     engine.read(16)
-    rates = {f"prompt {n}": engine.prompt(n) for n in args.prompt}
+    rates = {f"prompt {n}": statistics.median(engine.prompt(n) for _ in range(args.repeat))
+             for n in args.prompt}
     for depth in args.depth:
-        rates[f"write at {depth}"] = engine.generation(depth, args.generate)
+        rates[f"write at {depth}"] = statistics.median(
+            engine.generation(depth, args.generate) for _ in range(args.repeat))
     for batch in args.batch:  # a context of its own: the other's cache serves one sequence best
         many = Llama(args.model, args.threads, batch * 256, args.chunk, batch)
-        rates[f"write {batch} together"] = many.generation_together(batch, args.generate)
+        rates[f"write {batch} together"] = statistics.median(
+            many.generation_together(batch, args.generate) for _ in range(args.repeat))
     print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
 
 
 def measure_conclave(args):
-    command = [args.conclave, "bench", args.model, "--json", "--repeat", "1", "--threads", args.threads,
+    command = [args.conclave, "bench", args.model, "--json", "--repeat", args.repeat, "--threads", args.threads,
                "--generate", args.generate, "--chunk", args.chunk, "--limit-seconds", "0.2",
                "--prompt", ",".join(map(str, args.prompt)), "--depth", ",".join(map(str, args.depth)),
                "--batch", ",".join(map(str, [1, *args.batch]))]
@@ -150,7 +153,7 @@ def measure_ik(args, repack):
     """A benchmark program of ik_llama.cpp, built elsewhere, with weights as they are in the file or
     repacked while loading."""
     rates = {}
-    command = [args.ik, "-m", args.model, "-t", args.threads, "-r", 1, "-fa", 1, "-fmoe", 1,
+    command = [args.ik, "-m", args.model, "-t", args.threads, "-r", args.repeat, "-fa", 1, "-fmoe", 1,
                "-rtr", int(repack), "-ub", args.chunk, "-o", "json",
                "-p", ",".join(map(str, args.prompt)) or 0,
                "-n", args.generate if 0 in args.depth else 0]
@@ -160,7 +163,7 @@ def measure_ik(args, repack):
                           check=True)
     for row in json.loads(done.stdout):
         name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
-        rates[name] = row["avg_ts"]
+        rates[name] = statistics.median(row["samples_ts"])
     return {"rates": rates}
 
 
@@ -182,6 +185,7 @@ def main():
     parser.add_argument("--chunk", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=3, help="times in a round; their median counts")
     parser.add_argument("--quiet", action="store_true", help="hide llama.cpp's own messages")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -15,7 +15,7 @@ struct Pair256 {
   struct F {
     __m256 a, b;
   };
-  // Two rows: four sums, and the numbers of a group come from the first level cache.
+  // Two rows: four sums of two registers, and numbers come from the first level cache.
   static constexpr int kRows = 2;
   static constexpr int kSums = 4;
   static constexpr bool kAnyByte = false;

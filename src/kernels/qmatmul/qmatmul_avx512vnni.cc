@@ -17,8 +17,9 @@ namespace {
 struct Vnni512 {
   using I = __m512i;
   using F = __m512;
-  // 8 rows x 16 columns: eight sums (twice that with groups of 16) and the eight vectors of
-  // numbers leave room for the scales; eight chains hide the four cycles of vpdpbusd.
+  // 8 rows x 16 columns: eight chains hide the four cycles of vpdpbusd. Of 32 registers, blocks of
+  // 32 take eight sums and eight vectors of numbers; super-blocks 16 sums (of two groups of 32, or
+  // of two halves), eight scaled sums, and numbers one by one.
   static constexpr int kRows = 8;
   static constexpr int kSums = 16;
   static constexpr bool kAnyByte = true;
@@ -59,8 +60,10 @@ struct Vnni512 {
   }
   template <bool kWide>
   static I dot(I sum, I w, const std::int8_t* x) {
-    // The compiler would load x into a register first: twice the instructions, and fewer of them in
-    // flight.
+#if defined(__clang__) || defined(__SANITIZE_ADDRESS__)
+    return _mm512_dpbusd_epi32(sum, w, four(x));
+#else
+    // GCC would load x into a register first: twice the instructions, and fewer of them in flight.
     struct [[gnu::packed, gnu::may_alias]] Four {
       std::int8_t of[4];
     };
@@ -68,6 +71,7 @@ struct Vnni512 {
         : "+v"(sum)
         : "v"(w), "m"(*reinterpret_cast<const Four*>(x)));
     return sum;
+#endif
   }
   static I dot16(I sum, I w, const std::int16_t* x) { return _mm512_dpwssd_epi32(sum, w, four(x)); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }

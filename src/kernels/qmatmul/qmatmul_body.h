@@ -4,7 +4,7 @@
 //
 // V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
 //   kRows                       rows whose dot products are in registers together
-//   kSums                       sums of few rows that are
+//   kSums                       sums of a super-block that are
 //   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
 //   kAnyByte                    dot takes unsigned bytes above 128
 //   shift_right, shift_left     of 16-bit elements
@@ -54,22 +54,23 @@ constexpr int kBlockBytes = T::kFactors + T::kWords;
 template <class T>
 constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
 
-// Asks for part `kPart` of kParts of the block of kBytes that comes 8 KiB after this one. Where
-// several rows share weights, these are read in pieces, with pauses and other reads between, which
-// processors do not fetch ahead of on their own; of single rows they do.
-template <int kBytes, int kPart, int kParts>
+// Asks for the kBytes that come kAhead on from `block`, into the second level cache. Where several
+// rows share weights, these are read in pieces with pauses between, which processors do not fetch
+// ahead of on their own; of single rows they do. 8 KiB are the work of 0.4 to 2.5 us, above the
+// latency of memory, and small beside a first level cache that is passed over anyway.
+constexpr int kAhead = 8192;
+template <int kBytes>
 [[gnu::always_inline]] inline void fetch_ahead(const std::byte* block) {
-  constexpr int kLines = (kBytes + 63) / 64;
-  constexpr int kFrom = kPart * kLines / kParts, kTo = (kPart + 1) * kLines / kParts;
-  repeat<kTo - kFrom>([&]<int i>() __attribute__((always_inline)) {
-    __builtin_prefetch(block + 8192 + 64 * (kFrom + i), 0, 2);
+  constexpr int kSecondLevel = 2;
+  repeat<(kBytes + 63) / 64>([&]<int i>() __attribute__((always_inline)) {
+    __builtin_prefetch(block + kAhead + 64 * i, 0, kSecondLevel);
   });
 }
 
 // 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
 struct LeftBlock {
   const std::int8_t* q;       // [m][32]
-  const std::int32_t* start;  // [m], or [m][2] with groups of 16
+  const std::int32_t* start;  // [m]
   const float* scale;         // [m]
   const float* scaled_sum;    // [m]
 };
@@ -131,7 +132,7 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   const std::byte* extra = tile.left + layout.sums_at(m, k);
   for (Index b = 0; b < blocks; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
-    fetch_ahead<kBlockBytes<T>, 0, 1>(factors);
+    fetch_ahead<kBlockBytes<T>>(factors);
     typename V::I w[8];
     T::numbers(factors + T::kFactors, w);
     const auto d = T::scale(factors);
@@ -173,26 +174,22 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }
 
-// A super-block of a left tile of m rows.
+// A super-block of a left tile of m rows. Types have starts or pairs of sums.
 struct SuperLeft {
   Index m;
-  const std::int8_t* q;       // [8][m][32]
-  const std::int32_t* start;  // [8][m], or [8][m][2] with groups of 16
-  const std::int16_t* sums;   // [m][2 pairs]
-  const float* scale;         // [m]
+  const std::int8_t* q;   // [8][m][32]
+  const std::byte* sums;  // int32 [8][m][T::kParts], or int16 [m][T::kMinPairs][2]
+  const float* scale;     // [m]
 };
-template <class T>
 inline SuperLeft first_super_left(const QuantTile& tile, const QuantLeftLayout& layout) {
-  const std::byte* sums = tile.left + layout.sums_at(tile.rows, tile.k);
   return {tile.rows, reinterpret_cast<const std::int8_t*>(tile.left),
-          reinterpret_cast<const std::int32_t*>(sums), reinterpret_cast<const std::int16_t*>(sums),
+          tile.left + layout.sums_at(tile.rows, tile.k),
           reinterpret_cast<const float*>(tile.left + layout.scales_at(tile.rows, tile.k))};
 }
 template <class T>
 inline void next(SuperLeft& left) {
   left.q += left.m * 256;
-  left.start += left.m * 8 * T::kParts;
-  left.sums += left.m * 2 * T::kMinPairs;
+  left.sums += left.m * (T::kStart ? 8 * T::kParts * 4 : T::kMinPairs * 4);
   left.scale += left.m;
 }
 
@@ -207,12 +204,11 @@ struct FromWords {
 };
 template <class V, class T>
 struct Taken {
-  const std::byte* words;
   alignas(64) std::byte numbers[8][8][64];
-  [[gnu::always_inline]] explicit Taken(const std::byte* from) : words(from) {
+  [[gnu::always_inline]] explicit Taken(const std::byte* words) {
     repeat<8>([&]<int g>() __attribute__((always_inline)) {
       repeat<8>([&]<int j>() __attribute__((always_inline)) {
-        V::store(numbers[g][j], T::number(from, g, j));
+        V::store(numbers[g][j], T::number(words, g, j));
       });
     });
   }
@@ -222,14 +218,14 @@ struct Taken {
 };
 
 // Groups kFirst .. kFirst + kCount - 1, which share words, times rows r .. r + R - 1.
-template <class V, class T, int R, bool kFetch, int kFirst, int kCount, class Numbers>
+template <class V, class T, int R, int kFirst, int kCount, class Numbers>
 [[gnu::always_inline]] inline void some_groups(const Numbers& numbers, const Super<V>& super,
                                                const SuperLeft& left, Index m, Index r,
                                                typename V::F* part) {
   typename V::I dot[kCount][T::kParts][R];
   repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
-    const std::int32_t* start = left.start + ((kFirst + g) * m + r) * T::kParts;
-    if constexpr (kFetch) fetch_ahead<kSuperBytes<T>, kFirst + g, 8>(numbers.words);
+    const auto* start =
+        reinterpret_cast<const std::int32_t*>(left.sums) + ((kFirst + g) * m + r) * T::kParts;
     repeat<R>([&]<int i>() __attribute__((always_inline)) {
       repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
         dot[g][p][i] = T::kStart ? V::set1_32(start[i * T::kParts + p]) : V::zero();
@@ -258,29 +254,30 @@ template <class V, class T, int R, bool kFetch, int kFirst, int kCount, class Nu
 
 // As many groups together as there are registers for their sums: single rows need several chains
 // of dot products that do not wait for each other.
-template <class V, class T, int R, bool kFetch, int kFirst = 0, class Numbers>
+template <class V, class T, int R, int kFirst = 0, class Numbers>
 [[gnu::always_inline]] inline void all_groups(const Numbers& numbers, const Super<V>& super,
                                               const SuperLeft& left, Index m, Index r,
                                               typename V::F* part) {
   constexpr int kSums = R * T::kParts;
   constexpr int kCount = 4 * kSums <= V::kSums ? 4 : 2 * kSums <= V::kSums ? 2 : 1;
-  some_groups<V, T, R, kFetch, kFirst, kCount>(numbers, super, left, m, r, part);
+  some_groups<V, T, R, kFirst, kCount>(numbers, super, left, m, r, part);
   if constexpr (kFirst + kCount < 8) {
-    all_groups<V, T, R, kFetch, kFirst + kCount>(numbers, super, left, m, r, part);
+    all_groups<V, T, R, kFirst + kCount>(numbers, super, left, m, r, part);
   }
 }
 
-// total[i] += rows r .. r + R - 1 of a super-block, whose tile has m rows.
-template <class V, class T, int R, bool kFetch, class Numbers>
+// total[i] += rows r .. r + R - 1 of a super-block. m is left.m, a constant where rows are few.
+template <class V, class T, int R, class Numbers>
 [[gnu::always_inline]] inline void add_super_block(const Numbers& numbers, const Super<V>& super,
                                                    const SuperLeft& left, Index m, Index r,
                                                    typename V::F* total) {
   typename V::F part[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { part[i] = V::zerof(); });
-  all_groups<V, T, R, kFetch>(numbers, super, left, m, r, part);
+  all_groups<V, T, R>(numbers, super, left, m, r, part);
   repeat<R>([&]<int i>() __attribute__((always_inline)) {
     if constexpr (T::kMinPairs > 0) {
-      const std::int16_t* pairs = left.sums + (r + i) * 2 * T::kMinPairs;
+      const auto* pairs =
+          reinterpret_cast<const std::int16_t*>(left.sums) + (r + i) * 2 * T::kMinPairs;
       auto mins = V::zero();
       repeat<T::kMinPairs>([&]<int p>() __attribute__((always_inline)) {
         mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
@@ -297,7 +294,7 @@ template <class V, class T, int R, class Numbers>
                                    const SuperLeft& left, Index r, Sums& sums) {
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::loadf(sums.of[r + i]); });
-  add_super_block<V, T, R, true>(numbers, super, left, left.m, r, total);
+  add_super_block<V, T, R>(numbers, super, left, left.m, r, total);
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[r + i], total[i]); });
 }
 
@@ -305,9 +302,10 @@ template <class V, class T>
 inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
                          const std::byte* panel, Sums& sums) {
   using Numbers = std::conditional_t<V::kRows >= 8, FromWords<V, T>, Taken<V, T>>;
-  SuperLeft left = first_super_left<T>(tile, layout);
+  SuperLeft left = first_super_left(tile, layout);
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
+    fetch_ahead<kSuperBytes<T>>(factors);
     const Numbers numbers{factors + T::kFactors + T::kPlanes};
     Super<V> super;
     T::prepare(factors, super);
@@ -320,7 +318,7 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
 template <class V, class T, int R>
 inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
                              const std::byte* panel, Sums& sums) {
-  SuperLeft left = first_super_left<T>(tile, layout);
+  SuperLeft left = first_super_left(tile, layout);
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
@@ -328,7 +326,7 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
     Super<V> super;
     T::prepare(factors, super);
     const FromWords<V, T> numbers{factors + T::kFactors + T::kPlanes};
-    add_super_block<V, T, R, false>(numbers, super, left, R, 0, total);
+    add_super_block<V, T, R>(numbers, super, left, R, 0, total);
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }

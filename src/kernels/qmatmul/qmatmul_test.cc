@@ -170,6 +170,32 @@ TEST(QuantProduct, EqualsTheF64ProductOfWhatIsStored) {
   }
 }
 
+TEST(QuantProduct, RowHasTheSameBitsInTilesOfAnySize) {
+  for (const QuantKernels& kernel : runnable(quant_kernels())) {
+    for (QuantType type : quantised_types()) {
+      const std::int64_t n = 21, k = quant_info(type).block_count * 3;
+      const AlignedBuffer right = pack(type, random_blocks(type, n * k, 5), n, k);
+      GuardedMatrix x(kQuantRows, k), alone(kQuantRows, n);
+      x.randomise(6);
+      const auto product = [&](MatrixView<const float> rows, MatrixView<float> y) {
+        const Left left(kernel, type, rows);
+        kernel.product(
+            {type, left.bytes.data(), right.data(), k, rows.rows, n, y.data, y.stride, false});
+      };
+      for (std::int64_t r = 0; r < kQuantRows; ++r) {
+        product(x.view().rows_range(r, 1), alone.view().rows_range(r, 1));
+      }
+      for (std::int64_t m = 2; m <= kQuantRows; ++m) {
+        GuardedMatrix y(m, n);
+        product(x.view().rows_range(0, m), y.view());
+        conclave::testing::expect_same_bits(
+            alone.view().rows_range(0, m), y.view(),
+            std::string(sys::isa_name(kernel.isa)) + " " + quant_info(type).name);
+      }
+    }
+  }
+}
+
 // x as ggml quantises it beside a type: blocks of 32 whose scale is rounded to f16 (Q8_0), or of
 // 256 with an f32 scale of the largest number's sign (Q8_K).
 GuardedMatrix as_ggml(QuantType type, MatrixView<const float> x) {
