@@ -188,9 +188,9 @@ TEST(QuantProduct, RowHasTheSameBitsInTilesOfAnySize) {
       for (std::int64_t m = 2; m <= kQuantRows; ++m) {
         GuardedMatrix y(m, n);
         product(x.view().rows_range(0, m), y.view());
-        conclave::testing::expect_same_bits(
-            alone.view().rows_range(0, m), y.view(),
-            std::string(sys::isa_name(kernel.isa)) + " " + quant_info(type).name);
+        SCOPED_TRACE(sys::isa_name(kernel.isa));
+        conclave::testing::expect_same_bits(alone.view().rows_range(0, m), y.view(),
+                                            quant_info(type).name);
       }
     }
   }
