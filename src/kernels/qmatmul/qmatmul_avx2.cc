@@ -1,5 +1,7 @@
-// AVX2 without a dot product instruction: vpmaddubsw sums pairs of products in 16 bits, which holds
-// two products of a weight up to 128 and an activation up to 127, and vpmaddwd sums those pairs.
+// AVX2 without a dot product instruction: vpmaddubsw sums pairs of products in 16 bits, as many
+// steps as fit are added there, and vpmaddwd sums the pairs into 32 bits. Weights of four bits take
+// all eight steps of 32 numbers. Weights of eight are two of four: the low half and the high one,
+// whose sums count sixteen times.
 #include <immintrin.h>
 
 #include "kernels/qmatmul/qmatmul_body.h"
@@ -15,10 +17,49 @@ struct Pair256 {
   struct F {
     __m256 a, b;
   };
-  // Two rows: four sums of two registers, and numbers come from the first level cache.
-  static constexpr int kRows = 2;
-  static constexpr int kSums = 4;
+  // Four rows: eight registers of sums in 16 bits, two of numbers, one of activations, products.
+  static constexpr int kRows = 4;
   static constexpr bool kAnyByte = false;
+  static constexpr bool kPairs = true;
+
+  struct Halves {
+    I low, high;
+  };
+  static constexpr int kNibble = 15;
+  template <int kMost>
+  using Number = std::conditional_t<(kMost > 127), Halves, I>;
+  template <int kMost>
+  [[gnu::always_inline]] static Number<kMost> number(I v) {
+    if constexpr (kMost > 127) {
+      const I low = set1_8(kNibble);
+      return {bit_and(v, low), bit_and(shift_right(v, 4), low)};
+    } else {
+      return v;
+    }
+  }
+  // In memory: as values, GCC copies them in pieces.
+  template <int kMost>
+  struct alignas(32) Kept {
+    static constexpr bool kHalves = kMost > 127;
+    std::byte bytes[kHalves ? 128 : 64];
+  };
+  template <int kMost>
+  [[gnu::always_inline]] static void keep(const Number<kMost>& v, Kept<kMost>& to) {
+    if constexpr (kMost > 127) {
+      store(to.bytes, v.low);
+      store(to.bytes + 64, v.high);
+    } else {
+      store(to.bytes, v);
+    }
+  }
+  template <int kMost>
+  [[gnu::always_inline]] static Number<kMost> kept(const Kept<kMost>& from) {
+    if constexpr (kMost > 127) {
+      return {load(from.bytes), load(from.bytes + 64)};
+    } else {
+      return load(from.bytes);
+    }
+  }
 
   static const __m256i* at(const void* p) { return static_cast<const __m256i*>(p); }
   static I load(const void* p) {
@@ -68,23 +109,61 @@ struct Pair256 {
     __builtin_memcpy(&v, p, sizeof(v));
     return _mm256_set1_epi32(v);
   }
-  static __m256i dot8(__m256i sum, __m256i w, __m256i x) {
-    sum =
-        _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
-    // Added here: left to the compiler, products wait in memory to be added at the end.
-    asm("" : "+x"(sum));
-    return sum;
+  // sum = or += products of a step. Added here: left to the compiler, products wait in memory to be
+  // added at the end.
+  template <bool kFirst>
+  [[gnu::always_inline]] static void step(I& sum, I w, __m256i q) {
+    const __m256i a = _mm256_maddubs_epi16(w.a, q), b = _mm256_maddubs_epi16(w.b, q);
+    sum.a = kFirst ? a : _mm256_add_epi16(sum.a, a);
+    sum.b = kFirst ? b : _mm256_add_epi16(sum.b, b);
+    asm("" : "+x"(sum.a), "+x"(sum.b));
   }
-  template <bool kWide>
-  static I dot(I sum, I w, const std::int8_t* x) {
-    const __m256i q = four(x);
-    if constexpr (kWide) {  // the top bit and the others by themselves: both fit 16 bits
-      const __m256i top = _mm256_set1_epi8(-128);
-      sum = {dot8(sum.a, _mm256_and_si256(w.a, top), q),
-             dot8(sum.b, _mm256_and_si256(w.b, top), q)};
-      w = {_mm256_andnot_si256(top, w.a), _mm256_andnot_si256(top, w.b)};
+  // Sums of pairs, times a factor.
+  [[gnu::always_inline]] static I pairs(I sum, int factor) {
+    const __m256i f = _mm256_set1_epi16(static_cast<short>(factor));
+    return {_mm256_madd_epi16(sum.a, f), _mm256_madd_epi16(sum.b, f)};
+  }
+  template <int kMost, int R, int kSteps, class Numbers, class Start, class Done>
+  [[gnu::always_inline]] static void dots(const Numbers& w, const std::int8_t* x,
+                                          const Start& start, const Done& done) {
+    if constexpr (kMost > 127) {
+      static_assert(kSteps * 2 * 127 * kNibble <= 32767);
+      repeat<(R + 1) / 2>([&]<int pair>() __attribute__((always_inline)) {
+        constexpr int kFirst = 2 * pair, kCount = R - kFirst < 2 ? 1 : 2;
+        I low[kCount], high[kCount];
+        repeat<kSteps>([&]<int j>() __attribute__((always_inline)) {
+          const Halves numbers = w.template operator()<j>();
+          repeat<kCount>([&]<int i>() __attribute__((always_inline)) {
+            const __m256i q = four(x + 32 * (kFirst + i) + 4 * j);
+            step<j == 0>(low[i], numbers.low, q);
+            step<j == 0>(high[i], numbers.high, q);
+          });
+        });
+        repeat<kCount>([&]<int i>() __attribute__((always_inline)) {
+          const I sum = add32(pairs(low[i], 1), pairs(high[i], 16));
+          done.template operator()<kFirst + i>(
+              add32(sum, start.template operator()<kFirst + i>()));
+        });
+      });
+    } else {
+      constexpr int kFit = 32767 / (2 * 127 * kMost);
+      I sum[R], total[R];
+      repeat<kSteps>([&]<int j>() __attribute__((always_inline)) {
+        const I numbers = w.template operator()<j>();
+        repeat<R>([&]<int i>() __attribute__((always_inline)) {
+          step<j % kFit == 0>(sum[i], numbers, four(x + 32 * i + 4 * j));
+          if constexpr (j % kFit == kFit - 1 && j < kSteps - 1) {
+            const I some = pairs(sum[i], 1);
+            total[i] = j < kFit ? some : add32(total[i], some);
+          }
+        });
+      });
+      repeat<R>([&]<int i>() __attribute__((always_inline)) {
+        I all = add32(pairs(sum[i], 1), start.template operator()<i>());
+        if constexpr (kFit < kSteps) all = add32(all, total[i]);
+        done.template operator()<i>(all);
+      });
     }
-    return {dot8(sum.a, w.a, q), dot8(sum.b, w.b, q)};
   }
   static I dot16(I sum, I w, const std::int16_t* x) {
     const __m256i q = four(x);

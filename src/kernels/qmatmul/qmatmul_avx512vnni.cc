@@ -23,6 +23,18 @@ struct Vnni512 {
   static constexpr int kRows = 8;
   static constexpr int kSums = 16;
   static constexpr bool kAnyByte = true;
+  static constexpr bool kPairs = false;
+
+  template <int>
+  using Number = I;
+  template <int>
+  using Kept = I;
+  template <int>
+  static I number(I v) {
+    return v;
+  }
+  [[gnu::always_inline]] static void keep(I v, I& to) { to = v; }
+  [[gnu::always_inline]] static I kept(I v) { return v; }
 
   static I load(const void* p) { return _mm512_loadu_si512(p); }
   static void store(void* p, I v) { _mm512_storeu_si512(p, v); }
@@ -58,7 +70,6 @@ struct Vnni512 {
     __builtin_memcpy(&v, p, sizeof(v));
     return _mm512_set1_epi32(v);
   }
-  template <bool kWide>
   static I dot(I sum, I w, const std::int8_t* x) {
 #if defined(__clang__) || defined(__SANITIZE_ADDRESS__)
     return _mm512_dpbusd_epi32(sum, w, four(x));

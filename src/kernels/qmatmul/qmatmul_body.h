@@ -6,6 +6,7 @@
 // V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
 //   kRows                       rows whose dot products are in registers together
 //   kSums                       sums of a super-block that are
+//   kPairs                      dot products come as sums of pairs in 16 bits: dots is used, not dot
 //   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
 //   kAnyByte                    dot takes unsigned bytes above 128
 //   shift_right, shift_left     of 16-bit elements
@@ -14,8 +15,13 @@
 //   shift_left_half             of 32-bit elements by 16
 //   table, shuffle              16 bytes looked up by bytes 0..15
 //   bytes, signed_bytes, words  16 x 8 or 16 bits widened to I
-//   dot<wide>(sum, w, x)        += dot products of 4 unsigned bytes w with 4 signed bytes x[0..3],
-//                               the same for all lanes; w may be above 128 only if wide
+//   Number<most>, number<most>  64 bytes up to `most` in the form that products take, and I to it
+//   Kept<most>, keep, kept      a Number that waits for its products, to and from it
+//   dot(sum, w, x)              += dot products of 4 unsigned bytes w with 4 signed bytes x[0..3],
+//                               the same for all lanes
+//   dots<most, R, steps>(w, x, start, done)
+//                               done<i>(start<i>() + those of the Numbers w<j>(), j < steps, with
+//                               x[32 i + 4 j ..]), for i < R rows; x is within -127 .. 127
 //   dot16(sum, w, x)            likewise of 2 + 2 int16
 //   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, set1f, loadf, storef
 //   put(y, v, n), add(y, v, n)  n floats of y = or += v
@@ -76,28 +82,67 @@ struct LeftBlock {
   const float* scaled_sum;    // [m]
 };
 
-template <class V, class T, int R>
-[[gnu::always_inline]] inline void dots_of_32(const typename V::I* w, const LeftBlock& left,
-                                              Index r, typename V::I* dot) {
-  repeat<R>([&]<int i>() __attribute__((always_inline)) {
-    dot[i] = T::kStart ? V::set1_32(left.start[r + i]) : V::zero();
-  });
-  repeat<8>([&]<int j>() __attribute__((always_inline)) {
-    repeat<R>([&]<int i>() __attribute__((always_inline)) {
-      dot[i] = V::template dot<T::kWide>(dot[i], w[j], left.q + (r + i) * 32 + 4 * j);
+template <class V, class T>
+using Number = typename V::template Number<T::kMost>;
+
+// What dot products of a group start from: a sum of the activations times the weights' offset.
+template <class V, bool kStart>
+[[gnu::always_inline]] inline typename V::I start_of(const std::int32_t* start) {
+  if constexpr (kStart) {
+    return V::set1_32(*start);
+  } else {
+    return V::zero();
+  }
+}
+
+template <class V, class T>
+struct Numbers32 {
+  typename V::template Kept<T::kMost> kept[8];
+  [[gnu::always_inline]] explicit Numbers32(const std::byte* words) {
+    typename V::I w[8];
+    T::numbers(words, w);
+    repeat<8>([&]<int j>() __attribute__((always_inline)) {
+      V::keep(V::template number<T::kMost>(w[j]), kept[j]);
     });
-  });
+  }
+  template <int j>
+  [[gnu::always_inline]] Number<V, T> operator()() const {
+    return V::kept(kept[j]);
+  }
+};
+
+// done<i>(dot) for rows r .. r + R - 1.
+template <class V, class T, int R, class Done>
+[[gnu::always_inline]] inline void dots_of_32(const Numbers32<V, T>& w, const LeftBlock& left,
+                                              Index r, const Done& done) {
+  const auto start = [&]<int i>() __attribute__((always_inline)) {
+    return start_of<V, T::kStart>(left.start + r + i);
+  };
+  if constexpr (V::kPairs) {
+    V::template dots<T::kMost, R, 8>(w, left.q + r * 32, start, done);
+  } else {
+    typename V::I dot[R];
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      dot[i] = start.template operator()<i>();
+    });
+    repeat<8>([&]<int j>() __attribute__((always_inline)) {
+      repeat<R>([&]<int i>() __attribute__((always_inline)) {
+        dot[i] = V::dot(dot[i], w.template operator()<j>(), left.q + (r + i) * 32 + 4 * j);
+      });
+    });
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      done.template operator()<i>(dot[i]);
+    });
+  }
 }
 
 template <class V, class T, int R>
-[[gnu::always_inline]] inline void rows_of_32(const typename V::I* w, typename V::F d,
+[[gnu::always_inline]] inline void rows_of_32(const Numbers32<V, T>& w, typename V::F d,
                                               typename V::F min, const LeftBlock& left, Index r,
                                               Sums& sums) {
-  typename V::I dot[R];
-  dots_of_32<V, T, R>(w, left, r, dot);
-  repeat<R>([&]<int i>() __attribute__((always_inline)) {
+  dots_of_32<V, T, R>(w, left, r, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
     float* sum = sums.of[r + i];
-    auto total = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[r + i]), V::loadf(sum));
+    auto total = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[r + i]), V::loadf(sum));
     if constexpr (T::kMin) total = V::fma(min, V::set1f(left.scaled_sum[r + i]), total);
     V::storef(sum, total);
   });
@@ -134,8 +179,7 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   for (Index b = 0; b < blocks; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
     fetch_ahead<kBlockBytes<T>>(factors);
-    typename V::I w[8];
-    T::numbers(factors + T::kFactors, w);
+    const Numbers32<V, T> w(factors + T::kFactors);
     const auto d = T::scale(factors);
     auto min = d;
     if constexpr (T::kMin) min = T::min(factors);
@@ -159,14 +203,11 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < blocks; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
-    typename V::I w[8];
-    T::numbers(factors + T::kFactors, w);
+    const Numbers32<V, T> w(factors + T::kFactors);
     const auto d = T::scale(factors);
     const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
-    typename V::I dot[R];
-    dots_of_32<V, T, R>(w, left, 0, dot);
-    repeat<R>([&]<int i>() __attribute__((always_inline)) {
-      total[i] = V::fma(V::mul(V::to_float(dot[i]), d), V::set1f(left.scale[i]), total[i]);
+    dots_of_32<V, T, R>(w, left, 0, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+      total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
       if constexpr (T::kMin) {
         total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
       }
@@ -199,22 +240,22 @@ inline void next(SuperLeft& left) {
 template <class V, class T>
 struct FromWords {
   const std::byte* words;
-  [[gnu::always_inline]] typename V::I operator()(int g, int j) const {
-    return T::number(words, g, j);
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    return V::template number<T::kMost>(T::number(words, g, j));
   }
 };
 template <class V, class T>
 struct Taken {
-  alignas(64) std::byte numbers[8][8][64];
+  typename V::template Kept<T::kMost> numbers[8][8];
   [[gnu::always_inline]] explicit Taken(const std::byte* words) {
     repeat<8>([&]<int g>() __attribute__((always_inline)) {
       repeat<8>([&]<int j>() __attribute__((always_inline)) {
-        V::store(numbers[g][j], T::number(words, g, j));
+        V::keep(V::template number<T::kMost>(T::number(words, g, j)), numbers[g][j]);
       });
     });
   }
-  [[gnu::always_inline]] typename V::I operator()(int g, int j) const {
-    return V::load(numbers[g][j]);
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    return V::kept(numbers[g][j]);
   }
 };
 
@@ -229,7 +270,7 @@ template <class V, class T, int R, int kFirst, int kCount, class Numbers>
         reinterpret_cast<const std::int32_t*>(left.sums) + ((kFirst + g) * m + r) * T::kParts;
     repeat<R>([&]<int i>() __attribute__((always_inline)) {
       repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
-        dot[g][p][i] = T::kStart ? V::set1_32(start[i * T::kParts + p]) : V::zero();
+        dot[g][p][i] = start_of<V, T::kStart>(start + i * T::kParts + p);
       });
     });
   });
@@ -239,7 +280,7 @@ template <class V, class T, int R, int kFirst, int kCount, class Numbers>
       const auto w = numbers(kFirst + g, j);
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
         auto& sum = dot[g][j * T::kParts / 8][i];
-        sum = V::template dot<T::kWide>(sum, w, q + 32 * i);
+        sum = V::dot(sum, w, q + 32 * i);
       });
     });
   });
@@ -267,6 +308,28 @@ template <class V, class T, int R, int kFirst = 0, class Numbers>
   }
 }
 
+// Group g times rows r .. r + R - 1, by sums of pairs.
+template <class V, class T, int R, class Numbers>
+[[gnu::always_inline]] inline void group_of_pairs(const Numbers& numbers, const Super<V>& super,
+                                                  const SuperLeft& left, Index m, Index r, int g,
+                                                  typename V::F* part) {
+  constexpr int kSteps = 8 / T::kParts;
+  const Index row = g * m + r;
+  const auto* starts = reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts;
+  repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+    const auto& scale = super.scale[T::kParts * g + p];
+    V::template dots<T::kMost, R, kSteps>(
+        [&]<int j>() __attribute__((always_inline)) { return numbers(g, p * kSteps + j); },
+        left.q + row * 32 + 4 * kSteps * p,
+        [&]<int i>() __attribute__((always_inline)) {
+          return start_of<V, T::kStart>(starts + i * T::kParts + p);
+        },
+        [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+          part[i] = V::fma(V::to_float(dot), scale, part[i]);
+        });
+  });
+}
+
 // total[i] += rows r .. r + R - 1 of a super-block. m is left.m, a constant where rows are few.
 template <class V, class T, int R, class Numbers>
 [[gnu::always_inline]] inline void add_super_block(const Numbers& numbers, const Super<V>& super,
@@ -274,7 +337,15 @@ template <class V, class T, int R, class Numbers>
                                                    typename V::F* total) {
   typename V::F part[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { part[i] = V::zerof(); });
-  all_groups<V, T, R>(numbers, super, left, m, r, part);
+  if constexpr (!V::kPairs) {
+    all_groups<V, T, R>(numbers, super, left, m, r, part);
+  } else if constexpr (std::is_same_v<Numbers, Taken<V, T>>) {
+    for (int g = 0; g < 8; ++g) group_of_pairs<V, T, R>(numbers, super, left, m, r, g, part);
+  } else {
+    repeat<8>([&]<int g>() __attribute__((always_inline)) {
+      group_of_pairs<V, T, R>(numbers, super, left, m, r, g, part);
+    });
+  }
   repeat<R>([&]<int i>() __attribute__((always_inline)) {
     if constexpr (T::kMinPairs > 0) {
       const auto* pairs =

@@ -54,7 +54,8 @@ template <class V>
 template <class V>
 struct TakeQ4_0 {
   static constexpr int kFactors = 32, kWords = 256;
-  static constexpr bool kStart = true, kMin = false, kWide = false;
+  static constexpr bool kStart = true, kMin = false;
+  static constexpr int kMost = 15;  // of the unsigned numbers
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     take_nibbles<V>(words, w);
   }
@@ -68,7 +69,7 @@ struct TakeQ4_1 : TakeQ4_0<V> {
 };
 template <class V>
 struct TakeQ5_0 : TakeQ4_0<V> {
-  static constexpr int kWords = 320;
+  static constexpr int kWords = 320, kMost = 31;
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     take_nibbles<V>(words + 64, w);
     add_fifth_bits<V>(words, w);
@@ -76,15 +77,14 @@ struct TakeQ5_0 : TakeQ4_0<V> {
 };
 template <class V>
 struct TakeQ5_1 : TakeQ4_1<V> {
-  static constexpr int kWords = 320;
+  static constexpr int kWords = 320, kMost = 31;
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     TakeQ5_0<V>::numbers(words, w);
   }
 };
 template <class V>
 struct TakeQ8_0 : TakeQ4_0<V> {
-  static constexpr int kWords = 512;
-  static constexpr bool kWide = true;
+  static constexpr int kWords = 512, kMost = 255;
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     const auto sign = V::set1_8(-128);  // signed q to unsigned q + 128
     repeat<8>([&]<int j>() __attribute__((always_inline)) {
@@ -94,7 +94,7 @@ struct TakeQ8_0 : TakeQ4_0<V> {
 };
 template <class V>
 struct TakeIQ4_NL : TakeQ4_0<V> {
-  static constexpr bool kWide = true;
+  static constexpr int kMost = 241;
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     take_nibbles<V>(words, w);
     look_up<V>(V::table(kNonlinear4Levels), w);
@@ -102,7 +102,7 @@ struct TakeIQ4_NL : TakeQ4_0<V> {
 };
 template <class V>
 struct TakeMXFP4 : TakeQ4_0<V> {
-  static constexpr int kFactors = 16;
+  static constexpr int kFactors = 16, kMost = 28;
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     take_nibbles<V>(words, w);
     look_up<V>(V::table(kE2M1Levels), w);
@@ -139,8 +139,8 @@ inline void set_min_pairs(Super<V>& s, const std::uint8_t* values) {
 
 template <class V>
 struct TakeQ4_K {
-  static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048;
-  static constexpr bool kStart = false, kWide = false;
+  static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048, kMost = 15;
+  static constexpr bool kStart = false;
   static constexpr int kParts = 1, kMinPairs = 4;
   static void scales(const std::byte* factors, Super<V>& s) {
     const std::byte* planes = factors + kFactors;
@@ -177,7 +177,7 @@ struct TakeQ4_K {
 };
 template <class V>
 struct TakeQ5_K : TakeQ4_K<V> {
-  static constexpr int kWords = 2560;
+  static constexpr int kWords = 2560, kMost = 31;
   static void prepare(const std::byte* factors, Super<V>& s) { TakeQ4_K<V>::scales(factors, s); }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
     const auto nibbles = V::load(g < 4 ? words + 192 * j + 64 + g / 2 * 64
@@ -190,8 +190,8 @@ struct TakeQ5_K : TakeQ4_K<V> {
 // The types below have 16 groups of 16, two in each 32 numbers.
 template <class V>
 struct TakeQ2_K {
-  static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024;
-  static constexpr bool kStart = false, kWide = false;
+  static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024, kMost = 3;
+  static constexpr bool kStart = false;
   static constexpr int kParts = 2, kMinPairs = 8;
   static void prepare(const std::byte* factors, Super<V>& s) {
     const auto low = V::set1_8(0x0f);
@@ -212,8 +212,8 @@ struct TakeQ2_K {
 };
 template <class V>
 struct TakeQ3_K {
-  static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536;
-  static constexpr bool kStart = true, kWide = false;
+  static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536, kMost = 7;
+  static constexpr bool kStart = true;
   static constexpr int kParts = 2, kMinPairs = 0;
   // Scale i has four low bits in half i / 8 of byte i % 8, and two high ones, number i / 4, in
   // byte 8 + i % 4.
@@ -239,8 +239,8 @@ struct TakeQ3_K {
 };
 template <class V>
 struct TakeQ6_K {
-  static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072;
-  static constexpr bool kStart = true, kWide = false;
+  static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072, kMost = 63;
+  static constexpr bool kStart = true;
   static constexpr int kParts = 2, kMinPairs = 0;
   static void prepare(const std::byte* factors, Super<V>& s) {
     set_scales<V, 16, true>(s, V::halves(factors),
@@ -255,8 +255,8 @@ struct TakeQ6_K {
 };
 template <class V>
 struct TakeIQ4_XS {
-  static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048;
-  static constexpr bool kStart = true, kWide = true;
+  static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048, kMost = 241;
+  static constexpr bool kStart = true;
   static constexpr int kParts = 1, kMinPairs = 0;
   static void prepare(const std::byte* factors, Super<V>& s) {
     const auto* lows = reinterpret_cast<const std::uint8_t*>(factors + kFactors);
