@@ -141,8 +141,7 @@ struct Pair256 {
         });
         repeat<kCount>([&]<int i>() __attribute__((always_inline)) {
           const I sum = add32(pairs(low[i], 1), pairs(high[i], 16));
-          done.template operator()<kFirst + i>(
-              add32(sum, start.template operator()<kFirst + i>()));
+          done.template operator()<kFirst + i>(add32(sum, start.template operator()<kFirst + i>()));
         });
       });
     } else {

@@ -6,12 +6,10 @@
 // V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
 //   kRows                       rows whose dot products are in registers together
 //   kSums                       sums of a super-block that are
-//   kPairs                      dot products come as sums of pairs in 16 bits: dots is used, not dot
-//   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
-//   kAnyByte                    dot takes unsigned bytes above 128
-//   shift_right, shift_left     of 16-bit elements
-//   or_and(a, b, c)             a | (b & c)
-//   bit_to(v, from, to)         bit `from` of each byte to bit `to`, others undefined
+//   kPairs                      dot products come as sums of pairs in 16 bits: dots is used, not
+//   dot load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32 kAnyByte dot takes
+//   unsigned bytes above 128 shift_right, shift_left     of 16-bit elements or_and(a, b, c) a | (b
+//   & c) bit_to(v, from, to)         bit `from` of each byte to bit `to`, others undefined
 //   shift_left_half             of 32-bit elements by 16
 //   table, shuffle              16 bytes looked up by bytes 0..15
 //   bytes, signed_bytes, words  16 x 8 or 16 bits widened to I
@@ -122,17 +120,14 @@ template <class V, class T, int R, class Done>
     V::template dots<T::kMost, R, 8>(w, left.q + r * 32, start, done);
   } else {
     typename V::I dot[R];
-    repeat<R>([&]<int i>() __attribute__((always_inline)) {
-      dot[i] = start.template operator()<i>();
-    });
+    repeat<R>([&]<int i>()
+                  __attribute__((always_inline)) { dot[i] = start.template operator()<i>(); });
     repeat<8>([&]<int j>() __attribute__((always_inline)) {
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
         dot[i] = V::dot(dot[i], w.template operator()<j>(), left.q + (r + i) * 32 + 4 * j);
       });
     });
-    repeat<R>([&]<int i>() __attribute__((always_inline)) {
-      done.template operator()<i>(dot[i]);
-    });
+    repeat<R>([&]<int i>() __attribute__((always_inline)) { done.template operator()<i>(dot[i]); });
   }
 }
 
@@ -140,12 +135,14 @@ template <class V, class T, int R>
 [[gnu::always_inline]] inline void rows_of_32(const Numbers32<V, T>& w, typename V::F d,
                                               typename V::F min, const LeftBlock& left, Index r,
                                               Sums& sums) {
-  dots_of_32<V, T, R>(w, left, r, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
-    float* sum = sums.of[r + i];
-    auto total = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[r + i]), V::loadf(sum));
-    if constexpr (T::kMin) total = V::fma(min, V::set1f(left.scaled_sum[r + i]), total);
-    V::storef(sum, total);
-  });
+  dots_of_32<V, T, R>(
+      w, left, r, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+        float* sum = sums.of[r + i];
+        auto total =
+            V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[r + i]), V::loadf(sum));
+        if constexpr (T::kMin) total = V::fma(min, V::set1f(left.scaled_sum[r + i]), total);
+        V::storef(sum, total);
+      });
 }
 
 // body.template operator()<R>(r) for rows 0 .. m - 1 in groups of R <= V::kRows.
@@ -206,12 +203,13 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
     const Numbers32<V, T> w(factors + T::kFactors);
     const auto d = T::scale(factors);
     const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
-    dots_of_32<V, T, R>(w, left, 0, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
-      total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
-      if constexpr (T::kMin) {
-        total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
-      }
-    });
+    dots_of_32<V, T, R>(
+        w, left, 0, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+          total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
+          if constexpr (T::kMin) {
+            total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
+          }
+        });
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }
@@ -324,9 +322,8 @@ template <class V, class T, int R, class Numbers>
         [&]<int i>() __attribute__((always_inline)) {
           return start_of<V, T::kStart>(starts + i * T::kParts + p);
         },
-        [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
-          part[i] = V::fma(V::to_float(dot), scale, part[i]);
-        });
+        [&]<int i>(typename V::I dot)
+            __attribute__((always_inline)) { part[i] = V::fma(V::to_float(dot), scale, part[i]); });
   });
 }
 
