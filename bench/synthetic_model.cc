@@ -1,11 +1,14 @@
 // A model of a published shape with random weights, as a GGUF file: for measuring what does not
 // depend on what a model has learnt (load time, memory, speed).
 //
-//   synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS]
+//   synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS] [LOADS.json [DOMAIN]]
 //
 // Matrices of TYPE (default Q4_0; embedding and head Q8_0), or llama.cpp's mixture Q4_K_M, with
 // entries of variance 1 / columns; the text that such a model writes is noise. Vocabulary: the 256
 // bytes and unused tokens.
+//
+// With LOADS (synthetic_loads.h; "uniform" for equal ones) experts get these shares of random
+// tokens. Then layers add little to the hidden state, so that all of them route the embedding.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -19,6 +22,7 @@
 #include "models/convert_tokenizer.h"
 #include "models/gguf_form.h"
 #include "nn/transformer.h"
+#include "synthetic_loads.h"
 
 namespace conclave {
 namespace {
@@ -56,6 +60,10 @@ nn::TransformerConfig shape(const std::string& name, int layers) {
     c = decoder("olmoe", 50304, 2048, n(16), 16, 16, 128);
     c.attention.qk_norm = nn::QkNorm::kProjection;
     add_experts(c, 64, 8, 1024, false);
+  } else if (name == "olmoe-as-qwen3") {  // for engines that know Qwen3's mixture and not OLMoE
+    c = decoder("qwen3_moe", 50304, 2048, n(16), 16, 16, 128);
+    c.attention.qk_norm = nn::QkNorm::kHead;
+    add_experts(c, 64, 8, 1024, true);
   } else if (name == "qwen3-30b-a3b") {
     c = decoder("qwen3_moe", 151936, 2048, n(48), 32, 4, 128);
     c.rope.theta = 1e6;
@@ -78,25 +86,36 @@ nn::TransformerConfig shape(const std::string& name, int layers) {
     }
   } else {
     fail(ErrorKind::kInvalidArgument,
-         "shape '{}': expected olmoe-1b-7b, qwen3-30b-a3b, mixtral-8x7b or gpt-oss-20b", name);
+         "shape '{}': expected olmoe-1b-7b, olmoe-as-qwen3, qwen3-30b-a3b, mixtral-8x7b or "
+         "gpt-oss-20b",
+         name);
   }
   return c;
 }
 
+// Random rows of `cols` numbers of a variance; `constant` is element 0 of all, if it is not 0.
+struct Kind {
+  QuantType type;
+  std::int64_t cols;
+  float deviation, constant;
+  auto operator<=>(const Kind&) const = default;
+};
+
 // Encoded rows to take from, enough that no two matrices are alike.
-const std::vector<std::byte>& pool(QuantType type, std::int64_t cols) {
+const std::vector<std::byte>& pool(const Kind& kind) {
   constexpr std::int64_t kRows = 509;  // prime: tensors begin at other rows
-  static std::map<std::pair<QuantType, std::int64_t>, std::vector<std::byte>> pools;
-  std::vector<std::byte>& bytes = pools[{type, cols}];
+  static std::map<Kind, std::vector<std::byte>> pools;
+  std::vector<std::byte>& bytes = pools[kind];
   if (!bytes.empty()) return bytes;
-  std::vector<float> values(static_cast<std::size_t>(kRows * cols));
-  const Rng rng(static_cast<std::uint64_t>(cols) * 31 + static_cast<std::uint64_t>(type));
-  const double scale = 1 / std::sqrt(static_cast<double>(cols));
+  const auto cols = static_cast<std::size_t>(kind.cols);
+  std::vector<float> values(kRows * cols);
+  const Rng rng(static_cast<std::uint64_t>(cols) * 31 + static_cast<std::uint64_t>(kind.type));
   for (std::size_t i = 0; i < values.size(); ++i) {
-    values[i] = static_cast<float>(scale * rng.normal(i));
+    const bool first = i % cols == 0 && kind.constant != 0;
+    values[i] = first ? kind.constant : kind.deviation * static_cast<float>(rng.normal(i));
   }
-  bytes.resize(static_cast<std::size_t>(kRows * quant_bytes(type, cols)));
-  quantize(type, values, bytes);
+  bytes.resize(static_cast<std::size_t>(kRows * quant_bytes(kind.type, kind.cols)));
+  quantize(kind.type, values, bytes);
   return bytes;
 }
 
@@ -123,7 +142,49 @@ struct Types {
   }
 };
 
-void add_tensors(const nn::TransformerConfig& c, const Types& types,
+// What each layer's experts get, or nothing: then routing is as it comes.
+using Biases = std::vector<std::vector<float>>;
+
+Biases biases_of(const nn::TransformerConfig& c, int argc, char** argv) {
+  if (argc <= 5) return {};
+  const moe::RouterConfig& router = c.ffn_L.front().router;
+  const auto n = static_cast<std::size_t>(router.n_experts);
+  std::vector<std::vector<double>> loads;
+  if (argv[5] == std::string("uniform")) {
+    loads.assign(static_cast<std::size_t>(c.n_layers),
+                 std::vector<double>(n, 1 / static_cast<double>(n)));
+  } else {
+    loads = read_loads(argv[5], argc > 6 ? argv[6] : "c4", c.n_layers, router.n_experts);
+  }
+  std::map<std::vector<double>, std::vector<float>> found;  // few layers differ
+  Biases biases;
+  for (const std::vector<double>& shares : loads) {
+    std::vector<float>& elements = found[shares];
+    if (elements.empty()) elements = router_biases(shares, router.k);
+    biases.push_back(elements);
+  }
+  return biases;
+}
+
+// Of a weight's rows. With biases the hidden state stays the embedding, of deviation 1 and with a
+// constant, to a thousandth.
+Kind kind_of(const ParamSpec& spec, QuantType type, std::int64_t cols, bool biased) {
+  Kind kind = {type, cols, 1 / std::sqrt(static_cast<float>(cols)), 0};
+  if (!biased) return kind;
+  switch (spec.id.role) {
+    case Role::kEmbedding:
+      return {type, cols, 1, kConstant};
+    case Role::kAttnOut:
+    case Role::kExpertDown:
+    case Role::kSharedDown:
+      kind.deviation *= 0.01f;
+      return kind;
+    default:
+      return kind;
+  }
+}
+
+void add_tensors(const nn::TransformerConfig& c, const Types& types, const Biases& biases,
                  std::vector<io::GgufTensorToWrite>& tensors) {
   const nn::Transformer transformer(c);
   const models::NoNames none;
@@ -144,13 +205,20 @@ void add_tensors(const nn::TransformerConfig& c, const Types& types,
       };
     } else {
       const std::int64_t start = static_cast<std::int64_t>(tensors.size()) * 37;
-      tensor.fill = [as, cols, start](std::int64_t begin, std::int64_t, std::span<std::byte> out) {
-        const std::vector<std::byte>& rows = pool(as, cols);
-        const auto row_bytes = static_cast<std::size_t>(quant_bytes(as, cols));
+      const Kind kind = kind_of(spec, as, cols, !biases.empty());
+      const float* first = nullptr;  // elements 0, instead of the pool's
+      if (!biases.empty() && spec.id.role == Role::kRouter) {
+        first = biases[static_cast<std::size_t>(spec.id.layer)].data();
+      }
+      tensor.fill = [kind, start, first](std::int64_t begin, std::int64_t,
+                                         std::span<std::byte> out) {
+        const std::vector<std::byte>& rows = pool(kind);
+        const auto row_bytes = static_cast<std::size_t>(quant_bytes(kind.type, kind.cols));
         const std::size_t n = rows.size() / row_bytes;
         auto row = static_cast<std::size_t>(start + begin);
-        for (std::size_t at = 0; at < out.size(); at += row_bytes, ++row) {
+        for (std::size_t at = 0, i = 0; at < out.size(); at += row_bytes, ++row, ++i) {
           std::memcpy(&out[at], &rows[row % n * row_bytes], row_bytes);
+          if (first != nullptr) std::memcpy(&out[at], first + begin + i, sizeof(float));
         }
       };
     }
@@ -181,7 +249,9 @@ void add_vocabulary(const nn::TransformerConfig& c, io::GgufMetadata& metadata) 
 
 int make(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS]\n");
+    std::fprintf(
+        stderr,
+        "usage: synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS] [LOADS.json|uniform [DOMAIN]]\n");
     return 2;
   }
   const Types types(argc > 3 ? argv[3] : "Q4_0");
@@ -190,7 +260,8 @@ int make(int argc, char** argv) {
   metadata.set("general.name", std::string(argv[1]));
   add_vocabulary(c, metadata);
   std::vector<io::GgufTensorToWrite> tensors;
-  add_tensors(c, types, tensors);
+  const Biases biases = biases_of(c, argc, argv);
+  add_tensors(c, types, biases, tensors);
   io::write_gguf(argv[2], metadata, tensors);
   return 0;
 }

@@ -68,6 +68,7 @@ nlohmann::json row_json(const BenchRow& row, const Setting& setting) {
           {"share_of_bandwidth", share(gbps, setting.limits.read_gbps)},
           {"gops", gops},
           {"share_of_peak", share(gops, setting.peak())},
+          {"busiest_expert", row.busiest},
           {"share_of_time", parts}};
 }
 
@@ -96,8 +97,8 @@ void print_setting(const Options& options, const Setting& setting) {
   std::printf("%s (%s), threads %d: reads %.1f GB/s; int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n\n",
               sys::cpu_model_name().c_str(), sys::isa_name(sys::best_isa()), limits.threads,
               limits.read_gbps, limits.int8_gops, limits.bf16_gflops, limits.f32_gflops);
-  std::printf("%-16s %6s %6s %10s %19s %7s %5s %7s %5s  ", "test", "batch", "depth", "tokens/s",
-              "[slowest, fastest]", "GB/s", "share", "GOP/s", "share");
+  std::printf("%-16s %6s %6s %10s %19s %7s %5s %7s %5s %7s  ", "test", "batch", "depth", "tokens/s",
+              "[slowest, fastest]", "GB/s", "share", "GOP/s", "share", "busiest");
   for (std::size_t p = 0; p < kParts; ++p) {
     std::printf(" %9s", ops::part_name(static_cast<ops::ModelPart>(p)));
   }
@@ -109,11 +110,12 @@ void print_row(const BenchRow& row, const Setting& setting) {
   const double gops = row.per_second(row.operations) / kGiga;
   const std::string test = (row.prompt ? "prompt " : "generate ") + std::to_string(row.tokens);
   const double tokens = row.all_tokens();
-  std::printf("%-16s %6lld %6lld %10.1f [%8.1f,%8.1f] %7.1f %4.0f%% %7.1f %4.0f%%  ", test.c_str(),
+  std::printf("%-16s %6lld %6lld %10.1f [%8.1f,%8.1f] %7.1f %4.0f%% %7.1f %4.0f%% ", test.c_str(),
               static_cast<long long>(row.batch), static_cast<long long>(row.depth),
               row.per_second(tokens), tokens / row.seconds.back(), tokens / row.seconds.front(),
               gbps, 100 * share(gbps, setting.limits.read_gbps), gops,
               100 * share(gops, setting.peak()));
+  std::printf("%7.1f  ", row.busiest);
   for (std::size_t p = 0; p < kParts; ++p) std::printf(" %8.1f%%", 100 * part_share(row, p));
   std::printf("\n");
   std::fflush(stdout);
@@ -186,7 +188,8 @@ void add_bench(CLI::App& app) {
   o->machine.add_to(*command);
   command->footer(
       "Tokens are random, nothing is sampled. GB/s counts the weights, keys and values that must\n"
-      "be read; GOP/s counts products with weights, two operations a weight and row. The last\n"
+      "be read; GOP/s counts products with weights, two operations a weight and row. Busiest: the\n"
+      "tokens of a layer's busiest expert over the mean of its experts, mean of layers. The last\n"
       "columns are shares of the time.\n"
       "Example:\n"
       "  conclave bench my-model.gguf --prompt 64,512 --depth 0,2048 --batch 1,8");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include "base/rng.h"
 #include "sys/interrupt.h"
@@ -20,7 +21,10 @@ double seconds_of(const std::function<void()>& body) {
 class Bench {
  public:
   Bench(ops::Context& context, nn::Transformer& transformer, const BenchPlan& plan)
-      : context_(context), transformer_(transformer), plan_(plan) {}
+      : context_(context),
+        transformer_(transformer),
+        plan_(plan),
+        tokens_LE_(static_cast<std::size_t>(transformer.config().n_layers)) {}
 
   BenchRow prompt(std::int64_t tokens) {
     BenchRow row;
@@ -54,6 +58,7 @@ class Bench {
   void measure(BenchRow& row, const std::function<void()>& body) {
     for (int i = 0; i < plan_.repetitions; ++i) {
       bytes_ = operations_ = 0;
+      for (std::vector<double>& layer : tokens_LE_) layer.clear();
       context_.parts.start();
       row.seconds.push_back(seconds_of(body));
       const ops::PartClock::Seconds parts = context_.parts.stop();
@@ -61,6 +66,7 @@ class Bench {
     }
     row.bytes = bytes_;  // the last repetition's: tokens are random, the others differ by little
     row.operations = operations_;
+    row.busiest = busiest();
     std::sort(row.seconds.begin(), row.seconds.end());
   }
 
@@ -100,7 +106,10 @@ class Bench {
     const auto rows = static_cast<double>(batch.n_tokens());
     nn::ForwardOptions options;
     options.observer = [&](int layer, const moe::RoutingDecision&, const moe::DispatchPlan& plan) {
+      std::vector<double>& tokens_E = tokens_LE_[static_cast<std::size_t>(layer)];
+      tokens_E.resize(plan.tokens_per_expert_E.size());
       for (std::size_t e = 0; e < plan.tokens_per_expert_E.size(); ++e) {
+        tokens_E[e] += plan.tokens_per_expert_E[e];
         if (plan.tokens_per_expert_E[e] > 0) {
           count_expert(layer, static_cast<int>(e), plan.tokens_per_expert_E[e]);
         }
@@ -129,6 +138,18 @@ class Bench {
     }
   }
 
+  double busiest() const {
+    double sum = 0, layers = 0;
+    for (const std::vector<double>& tokens_E : tokens_LE_) {
+      if (tokens_E.size() < 2) continue;
+      const double all = std::accumulate(tokens_E.begin(), tokens_E.end(), 0.0);
+      const double most = *std::max_element(tokens_E.begin(), tokens_E.end());
+      sum += most * static_cast<double>(tokens_E.size()) / all;
+      ++layers;
+    }
+    return layers > 0 ? sum / layers : 0;
+  }
+
   // Logits of the last `rows` rows of the pass.
   void head(std::int64_t rows) {
     const MatrixView<float> hidden = activations_.out.view();
@@ -148,6 +169,7 @@ class Bench {
   const Rng rng_{1};
   std::uint64_t drawn_ = 0;
   double bytes_ = 0, operations_ = 0;
+  std::vector<std::vector<double>> tokens_LE_;  // of a repetition; of dense layers empty
 };
 
 void check_range(const char* what, std::int64_t found, std::int64_t least, std::int64_t most) {

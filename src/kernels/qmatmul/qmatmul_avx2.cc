@@ -123,46 +123,68 @@ struct Pair256 {
     const __m256i f = _mm256_set1_epi16(static_cast<short>(factor));
     return {_mm256_madd_epi16(sum.a, f), _mm256_madd_epi16(sum.b, f)};
   }
-  template <int kMost, int R, int kSteps, class Numbers, class Start, class Done>
-  [[gnu::always_inline]] static void dots(const Numbers& w, const std::int8_t* x,
+  template <int kMost, int kParts, int G, int R, class Numbers, class Start, class Done>
+  [[gnu::always_inline]] static void dots(const Numbers& w, const std::int8_t* x, Index stride,
                                           const Start& start, const Done& done) {
     if constexpr (kMost > 127) {
-      static_assert(kSteps * 2 * 127 * kNibble <= 32767);
-      repeat<(R + 1) / 2>([&]<int pair>() __attribute__((always_inline)) {
-        constexpr int kFirst = 2 * pair, kCount = R - kFirst < 2 ? 1 : 2;
-        I low[kCount], high[kCount];
-        repeat<kSteps>([&]<int j>() __attribute__((always_inline)) {
-          const Halves numbers = w.template operator()<j>();
-          repeat<kCount>([&]<int i>() __attribute__((always_inline)) {
-            const __m256i q = four(x + 32 * (kFirst + i) + 4 * j);
-            step<j == 0>(low[i], numbers.low, q);
-            step<j == 0>(high[i], numbers.high, q);
+      static_assert(kParts == 1 && 8 * 2 * 127 * kNibble <= 32767);
+      if constexpr (R > 2) {  // a row takes two sums: of low halves and of high ones
+        halves<0, 2, G>(w, x, stride, start, done);
+        halves<2, R - 2, G>(w, x, stride, start, done);
+      } else {
+        halves<0, R, G>(w, x, stride, start, done);
+      }
+    } else {
+      constexpr int kSteps = 8 / kParts, kFit = 32767 / (2 * 127 * kMost);
+      I sum[G][R], total[G][R];
+      repeat<8>([&]<int j>() __attribute__((always_inline)) {
+        constexpr int step_of_part = j % kSteps;
+        repeat<G>([&]<int g>() __attribute__((always_inline)) {
+          const auto numbers = w.template operator()<g, j>();
+          repeat<R>([&]<int i>() __attribute__((always_inline)) {
+            step<step_of_part % kFit == 0>(sum[g][i], numbers,
+                                           four(x + g * stride + 32 * i + 4 * j));
+            if constexpr (step_of_part % kFit == kFit - 1 && step_of_part < kSteps - 1) {
+              const I some = pairs(sum[g][i], 1);
+              total[g][i] = step_of_part < kFit ? some : add32(total[g][i], some);
+            }
           });
         });
-        repeat<kCount>([&]<int i>() __attribute__((always_inline)) {
-          const I sum = add32(pairs(low[i], 1), pairs(high[i], 16));
-          done.template operator()<kFirst + i>(add32(sum, start.template operator()<kFirst + i>()));
-        });
-      });
-    } else {
-      constexpr int kFit = 32767 / (2 * 127 * kMost);
-      I sum[R], total[R];
-      repeat<kSteps>([&]<int j>() __attribute__((always_inline)) {
-        const I numbers = w.template operator()<j>();
-        repeat<R>([&]<int i>() __attribute__((always_inline)) {
-          step<j % kFit == 0>(sum[i], numbers, four(x + 32 * i + 4 * j));
-          if constexpr (j % kFit == kFit - 1 && j < kSteps - 1) {
-            const I some = pairs(sum[i], 1);
-            total[i] = j < kFit ? some : add32(total[i], some);
-          }
-        });
-      });
-      repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        I all = add32(pairs(sum[i], 1), start.template operator()<i>());
-        if constexpr (kFit < kSteps) all = add32(all, total[i]);
-        done.template operator()<i>(all);
+        if constexpr (step_of_part == kSteps - 1) {
+          repeat<G>([&]<int g>() __attribute__((always_inline)) {
+            repeat<R>([&]<int i>() __attribute__((always_inline)) {
+              constexpr int p = j / kSteps;
+              I all = add32(pairs(sum[g][i], 1), start.template operator()<g, i, p>());
+              if constexpr (kFit < kSteps) all = add32(all, total[g][i]);
+              done.template operator()<g, i, p>(all);
+            });
+          });
+        }
       });
     }
+  }
+  // The same for rows kFirst .. kFirst + R - 1 of weights in halves.
+  template <int kFirst, int R, int G, class Numbers, class Start, class Done>
+  [[gnu::always_inline]] static void halves(const Numbers& w, const std::int8_t* x, Index stride,
+                                            const Start& start, const Done& done) {
+    I low[G][R], high[G][R];
+    repeat<8>([&]<int j>() __attribute__((always_inline)) {
+      repeat<G>([&]<int g>() __attribute__((always_inline)) {
+        const Halves numbers = w.template operator()<g, j>();
+        repeat<R>([&]<int i>() __attribute__((always_inline)) {
+          const __m256i q = four(x + g * stride + 32 * (kFirst + i) + 4 * j);
+          step<j == 0>(low[g][i], numbers.low, q);
+          step<j == 0>(high[g][i], numbers.high, q);
+        });
+      });
+    });
+    repeat<G>([&]<int g>() __attribute__((always_inline)) {
+      repeat<R>([&]<int i>() __attribute__((always_inline)) {
+        const I sum = add32(pairs(low[g][i], 1), pairs(high[g][i], 16));
+        done.template operator()<g, kFirst + i, 0>(
+            add32(sum, start.template operator()<g, kFirst + i, 0>()));
+      });
+    });
   }
   static I dot16(I sum, I w, const std::int16_t* x) {
     const __m256i q = four(x);

@@ -17,9 +17,11 @@
 //   Kept<most>, keep, kept      a Number that waits for its products, to and from it
 //   dot(sum, w, x)              += dot products of 4 unsigned bytes w with 4 signed bytes x[0..3],
 //                               the same for all lanes
-//   dots<most, R, steps>(w, x, start, done)
-//                               done<i>(start<i>() + those of the Numbers w<j>(), j < steps, with
-//                               x[32 i + 4 j ..]), for i < R rows; x is within -127 .. 127
+//   dots<most, parts, G, R>(w, x, stride, start, done)
+//                               for G groups of 32, of which R rows lie at x + g stride, in -127 ..
+//                               127: done<g, i, p>(start<g, i, p>() + those of the Numbers w<g,
+//                               j>() with x[32 i + 4 j ..], for the j of each part of 8 / parts
+//                               steps)
 //   dot16(sum, w, x)            likewise of 2 + 2 int16
 //   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, set1f, loadf, storef
 //   put(y, v, n), add(y, v, n)  n floats of y = or += v
@@ -64,12 +66,16 @@ constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
 // ahead of on their own; of single rows they do. 8 KiB of four-bit weights are about 1 us of work
 // for 8 rows, some ten times the latency of memory.
 constexpr int kAhead = 8192;
+template <int kLines>
+[[gnu::always_inline]] inline void fetch_lines(const std::byte* at) {
+  constexpr int kSecondLevel = 2;
+  repeat<kLines>([&]<int i>() __attribute__((always_inline)) {
+    __builtin_prefetch(at + kAhead + 64 * i, 0, kSecondLevel);
+  });
+}
 template <int kBytes>
 [[gnu::always_inline]] inline void fetch_ahead(const std::byte* block) {
-  constexpr int kSecondLevel = 2;
-  repeat<(kBytes + 63) / 64>([&]<int i>() __attribute__((always_inline)) {
-    __builtin_prefetch(block + kAhead + 64 * i, 0, kSecondLevel);
-  });
+  fetch_lines<(kBytes + 63) / 64>(block);
 }
 
 // 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
@@ -103,28 +109,28 @@ struct Numbers32 {
       V::keep(V::template number<T::kMost>(w[j]), kept[j]);
     });
   }
-  template <int j>
-  [[gnu::always_inline]] Number<V, T> operator()() const {
-    return V::kept(kept[j]);
-  }
+  [[gnu::always_inline]] Number<V, T> operator()(int j) const { return V::kept(kept[j]); }
 };
 
 // done<i>(dot) for rows r .. r + R - 1.
 template <class V, class T, int R, class Done>
 [[gnu::always_inline]] inline void dots_of_32(const Numbers32<V, T>& w, const LeftBlock& left,
                                               Index r, const Done& done) {
-  const auto start = [&]<int i>() __attribute__((always_inline)) {
-    return start_of<V, T::kStart>(left.start + r + i);
-  };
   if constexpr (V::kPairs) {
-    V::template dots<T::kMost, R, 8>(w, left.q + r * 32, start, done);
+    V::template dots<T::kMost, 1, 1, R>(
+        [&]<int, int j>() __attribute__((always_inline)) { return w(j); }, left.q + r * 32, 0,
+        [&]<int, int i, int>()
+            __attribute__((always_inline)) { return start_of<V, T::kStart>(left.start + r + i); },
+        [&]<int, int i, int>(typename V::I dot)
+            __attribute__((always_inline)) { done.template operator()<i>(dot); });
   } else {
     typename V::I dot[R];
-    repeat<R>([&]<int i>()
-                  __attribute__((always_inline)) { dot[i] = start.template operator()<i>(); });
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      dot[i] = start_of<V, T::kStart>(left.start + r + i);
+    });
     repeat<8>([&]<int j>() __attribute__((always_inline)) {
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        dot[i] = V::dot(dot[i], w.template operator()<j>(), left.q + (r + i) * 32 + 4 * j);
+        dot[i] = V::dot(dot[i], w(j), left.q + (r + i) * 32 + 4 * j);
       });
     });
     repeat<R>([&]<int i>() __attribute__((always_inline)) { done.template operator()<i>(dot[i]); });
@@ -200,6 +206,7 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < blocks; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
+    if constexpr (V::kPairs) fetch_ahead<kBlockBytes<T>>(factors);
     const Numbers32<V, T> w(factors + T::kFactors);
     const auto d = T::scale(factors);
     const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
@@ -246,9 +253,12 @@ template <class V, class T>
 struct Taken {
   typename V::template Kept<T::kMost> numbers[8][8];
   [[gnu::always_inline]] explicit Taken(const std::byte* words) {
-    repeat<8>([&]<int g>() __attribute__((always_inline)) {
+    repeat<2>([&]<int half>() __attribute__((always_inline)) {
       repeat<8>([&]<int j>() __attribute__((always_inline)) {
-        V::keep(V::template number<T::kMost>(T::number(words, g, j)), numbers[g][j]);
+        repeat<4>([&]<int i>() __attribute__((always_inline)) {
+          constexpr int g = 4 * half + i;
+          V::keep(V::template number<T::kMost>(T::number(words, g, j)), numbers[g][j]);
+        });
       });
     });
   }
@@ -306,24 +316,29 @@ template <class V, class T, int R, int kFirst = 0, class Numbers>
   }
 }
 
-// Group g times rows r .. r + R - 1, by sums of pairs.
-template <class V, class T, int R, class Numbers>
-[[gnu::always_inline]] inline void group_of_pairs(const Numbers& numbers, const Super<V>& super,
-                                                  const SuperLeft& left, Index m, Index r, int g,
-                                                  typename V::F* part) {
-  constexpr int kSteps = 8 / T::kParts;
-  const Index row = g * m + r;
+// Groups first .. first + G - 1 times rows r .. r + R - 1, by sums of pairs.
+template <class V, class T, int G, int R, class Numbers>
+[[gnu::always_inline]] inline void groups_of_pairs(const Numbers& numbers, const Super<V>& super,
+                                                   const SuperLeft& left, Index m, Index r,
+                                                   int first, typename V::F* part) {
+  const Index row = first * m + r;
   const auto* starts = reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts;
-  repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
-    const auto& scale = super.scale[T::kParts * g + p];
-    V::template dots<T::kMost, R, kSteps>(
-        [&]<int j>() __attribute__((always_inline)) { return numbers(g, p * kSteps + j); },
-        left.q + row * 32 + 4 * kSteps * p,
-        [&]<int i>() __attribute__((always_inline)) {
-          return start_of<V, T::kStart>(starts + i * T::kParts + p);
-        },
-        [&]<int i>(typename V::I dot)
-            __attribute__((always_inline)) { part[i] = V::fma(V::to_float(dot), scale, part[i]); });
+  typename V::F dot[G][T::kParts][R];
+  V::template dots<T::kMost, T::kParts, G, R>(
+      [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
+      left.q + row * 32, m * 32,
+      [&]<int g, int i, int p>() __attribute__((always_inline)) {
+        return start_of<V, T::kStart>(starts + (g * m + i) * T::kParts + p);
+      },
+      [&]<int g, int i, int p>(typename V::I sum)
+          __attribute__((always_inline)) { dot[g][p][i] = V::to_float(sum); });
+  repeat<G>([&]<int g>() __attribute__((always_inline)) {
+    repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+      const auto& scale = super.scale[T::kParts * (first + g) + p];
+      repeat<R>([&]<int i>() __attribute__((always_inline)) {
+        part[i] = V::fma(dot[g][p][i], scale, part[i]);
+      });
+    });
   });
 }
 
@@ -337,10 +352,11 @@ template <class V, class T, int R, class Numbers>
   if constexpr (!V::kPairs) {
     all_groups<V, T, R>(numbers, super, left, m, r, part);
   } else if constexpr (std::is_same_v<Numbers, Taken<V, T>>) {
-    for (int g = 0; g < 8; ++g) group_of_pairs<V, T, R>(numbers, super, left, m, r, g, part);
+    for (int g = 0; g < 8; ++g) groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
   } else {
-    repeat<8>([&]<int g>() __attribute__((always_inline)) {
-      group_of_pairs<V, T, R>(numbers, super, left, m, r, g, part);
+    constexpr int kGroups = T::kMost > 127 ? 2 : 4;
+    repeat<8 / kGroups>([&]<int i>() __attribute__((always_inline)) {
+      groups_of_pairs<V, T, kGroups, R>(numbers, super, left, m, r, kGroups * i, part);
     });
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) {
@@ -370,7 +386,7 @@ template <class V, class T, int R, class Numbers>
 template <class V, class T>
 inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
                          const std::byte* panel, Sums& sums) {
-  using Numbers = std::conditional_t<V::kRows >= 8, FromWords<V, T>, Taken<V, T>>;
+  using Numbers = std::conditional_t<V::kPairs, Taken<V, T>, FromWords<V, T>>;
   SuperLeft left = first_super_left(tile, layout);
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
@@ -387,14 +403,16 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
 template <class V, class T, int R>
 inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
                              const std::byte* panel, Sums& sums) {
+  using Numbers = std::conditional_t<V::kPairs && R != 1, Taken<V, T>, FromWords<V, T>>;
   SuperLeft left = first_super_left(tile, layout);
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
+    if constexpr (V::kPairs && R > 1) fetch_ahead<kSuperBytes<T>>(factors);
     Super<V> super;
     T::prepare(factors, super);
-    const FromWords<V, T> numbers{factors + T::kFactors + T::kPlanes};
+    const Numbers numbers{factors + T::kFactors + T::kPlanes};
     add_super_block<V, T, R>(numbers, super, left, R, 0, total);
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
