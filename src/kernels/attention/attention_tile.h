@@ -27,7 +27,12 @@ struct AttentionTile {
   // Rows that share a block of keys while it is in the first cache. A multiple of kRows.
   static constexpr int kTileRows = 48;
 
-  static constexpr int kScoreKeys = kVectors * kLanes;  // keys of one tile of scores
+  // Vectors of b that R rows take together. Few rows have registers for more: b is then read in
+  // longer runs, and more sums are under way.
+  static constexpr int vectors_of(int R) {
+    if (V::kRegisters >= 32) return R <= 3 ? 8 : kVectors;
+    return R == 1 ? 8 : R <= 3 ? 4 : kVectors;
+  }
 
   // A head's width in whole vectors: the row stride of everything packed.
   static Index padded(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
@@ -125,6 +130,18 @@ struct AttentionTile {
   static void multiply(Index n, const float* a, const B* b, Index b_step, Index b_vector,
                        Index ahead, Vec (&acc)[R][C]) {
     for (Index i = 0; i < n; ++i, a += kStep, b += b_step) {
+      if constexpr (V::kRegisters < 32 && R <= 3) {  // no registers for C vectors of b
+        Vec left[R];
+#pragma GCC unroll 3
+        for (int r = 0; r < R; ++r) left[r] = V::set(a[r * kRow]);
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+          const Vec one = load(b + c * b_vector);
+#pragma GCC unroll 3
+          for (int r = 0; r < R; ++r) acc[r][c] = V::fma(left[r], one, acc[r][c]);
+        }
+        continue;
+      }
       Vec right[C];
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
@@ -165,24 +182,17 @@ struct AttentionTile {
   template <int R, int kRow, int kStep, class B>
   static void accumulate_rows(Index n, const float* a, B b, Index b_step, Index ahead,
                               const float* factor, float* y, Index y_stride, Index width) {
-    // Few rows have registers for more columns: rows of b are then read in longer runs.
-    if constexpr (R <= 3 && kVectors > 2) {
-      constexpr Index kLong = 2 * kVectors * kLanes;
-      for (; width >= kLong; width -= kLong, b += kLong, y += kLong) {
-        accumulate_strip<R, 2 * kVectors, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
+    strips<vectors_of(R)>([&]<int C>() {
+      for (; width >= Index{C} * kLanes; width -= C * kLanes, b += C * kLanes, y += C * kLanes) {
+        accumulate_strip<R, C, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
       }
-    }
-    constexpr Index kWhole = kVectors * kLanes;
-    for (; width >= kWhole; width -= kWhole, b += kWhole, y += kWhole) {
-      accumulate_strip<R, kVectors, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
-    }
-    if constexpr (kVectors > 2) {
-      if (width >= 2 * kLanes) {
-        accumulate_strip<R, 2, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
-        width -= 2 * kLanes, b += 2 * kLanes, y += 2 * kLanes;
-      }
-    }
-    if (width > 0) accumulate_strip<R, 1, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
+    });
+  }
+  // run.operator()<C>() for C, C / 2, ..., 1.
+  template <int C, class Run>
+  static void strips(const Run& run) {
+    run.template operator()<C>();
+    if constexpr (C > 1) strips<C / 2>(run);
   }
 
   // The same for 1 to kRows rows.
@@ -217,23 +227,15 @@ struct AttentionTile {
   // kScoreUnit. `keys` is [Q][kKeys], a is packed [Q][kRows], y is [R][kKeys].
   template <int R, class B>
   static void scores(int head_dim, const float* a, B keys, int begin, int end, float* y) {
-    for (int key = begin; key < end;) {
-      const int left = end - key;
-      if constexpr (kScoreKeys == 64) {
-        if (left >= 64) {
-          score_strip<R, 4>(head_dim, a, keys + key, y + key);
-          key += 64;
-          continue;
-        }
-        if (left >= 32) {
-          score_strip<R, 2>(head_dim, a, keys + key, y + key);
-          key += 32;
-          continue;
+    constexpr int kMost = vectors_of(R) < kKeys / kLanes ? vectors_of(R) : kKeys / kLanes;
+    int key = begin;
+    strips<kMost>([&]<int C>() {
+      if constexpr (C * kLanes >= kScoreUnit) {
+        for (; key + C * kLanes <= end; key += C * kLanes) {
+          score_strip<R, C>(head_dim, a, keys + key, y + key);
         }
       }
-      score_strip<R, kScoreUnit / kLanes>(head_dim, a, keys + key, y + key);
-      key += kScoreUnit;
-    }
+    });
   }
 
   template <int R, int C, class B>
