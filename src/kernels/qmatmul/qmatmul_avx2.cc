@@ -109,31 +109,34 @@ struct Pair256 {
     __builtin_memcpy(&v, p, sizeof(v));
     return _mm256_set1_epi32(v);
   }
-  // sum = or += products of a step. Added here: left to the compiler, products wait in memory to be
-  // added at the end.
+  // Two sums = or += products of a step. Added here: left to the compiler, products wait in memory to
+  // be added at the end.
   template <bool kFirst>
-  [[gnu::always_inline]] static void step(I& sum, I w, __m256i q) {
-    const __m256i a = _mm256_maddubs_epi16(w.a, q), b = _mm256_maddubs_epi16(w.b, q);
-    sum.a = kFirst ? a : _mm256_add_epi16(sum.a, a);
-    sum.b = kFirst ? b : _mm256_add_epi16(sum.b, b);
-    asm("" : "+x"(sum.a), "+x"(sum.b));
+  [[gnu::always_inline]] static void step(__m256i& sum, __m256i& sum2, __m256i w, __m256i w2,
+                                          __m256i q) {
+    const __m256i products = _mm256_maddubs_epi16(w, q), products2 = _mm256_maddubs_epi16(w2, q);
+    sum = kFirst ? products : _mm256_add_epi16(sum, products);
+    sum2 = kFirst ? products2 : _mm256_add_epi16(sum2, products2);
+    asm("" : "+x"(sum), "+x"(sum2));
   }
   // Sums of pairs, times a factor.
-  [[gnu::always_inline]] static I pairs(I sum, int factor) {
-    const __m256i f = _mm256_set1_epi16(static_cast<short>(factor));
-    return {_mm256_madd_epi16(sum.a, f), _mm256_madd_epi16(sum.b, f)};
+  [[gnu::always_inline]] static __m256i pairs(__m256i sum, int factor) {
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(static_cast<short>(factor)));
   }
   template <int kMost, int kParts, int G, int R, class Numbers, class Start, class Done>
   [[gnu::always_inline]] static void dots(const Numbers& w, const std::int8_t* x, Index stride,
                                           const Start& start, const Done& done) {
     if constexpr (kMost > 127) {
       static_assert(kParts == 1 && 8 * 2 * 127 * kNibble <= 32767);
-      if constexpr (R > 2) {  // a row takes two sums: of low halves and of high ones
-        halves<0, 2, G>(w, x, stride, start, done);
-        halves<2, R - 2, G>(w, x, stride, start, done);
-      } else {
-        halves<0, R, G>(w, x, stride, start, done);
-      }
+      I total[G][R];
+      half_columns<&I::a, G, R>(w, x, stride, total);
+      half_columns<&I::b, G, R>(w, x, stride, total);
+      repeat<G>([&]<int g>() __attribute__((always_inline)) {
+        repeat<R>([&]<int i>() __attribute__((always_inline)) {
+          done.template operator()<g, i, 0>(
+              add32(total[g][i], start.template operator()<g, i, 0>()));
+        });
+      });
     } else {
       constexpr int kSteps = 8 / kParts, kFit = 32767 / (2 * 127 * kMost);
       I sum[G][R], total[G][R];
@@ -142,10 +145,10 @@ struct Pair256 {
         repeat<G>([&]<int g>() __attribute__((always_inline)) {
           const auto numbers = w.template operator()<g, j>();
           repeat<R>([&]<int i>() __attribute__((always_inline)) {
-            step<step_of_part % kFit == 0>(sum[g][i], numbers,
-                                           four(x + g * stride + 32 * i + 4 * j));
+            const __m256i q = four(x + g * stride + 32 * i + 4 * j);
+            step<step_of_part % kFit == 0>(sum[g][i].a, sum[g][i].b, numbers.a, numbers.b, q);
             if constexpr (step_of_part % kFit == kFit - 1 && step_of_part < kSteps - 1) {
-              const I some = pairs(sum[g][i], 1);
+              const I some = {pairs(sum[g][i].a, 1), pairs(sum[g][i].b, 1)};
               total[g][i] = step_of_part < kFit ? some : add32(total[g][i], some);
             }
           });
@@ -154,7 +157,8 @@ struct Pair256 {
           repeat<G>([&]<int g>() __attribute__((always_inline)) {
             repeat<R>([&]<int i>() __attribute__((always_inline)) {
               constexpr int p = j / kSteps;
-              I all = add32(pairs(sum[g][i], 1), start.template operator()<g, i, p>());
+              const I some = {pairs(sum[g][i].a, 1), pairs(sum[g][i].b, 1)};
+              I all = add32(some, start.template operator()<g, i, p>());
               if constexpr (kFit < kSteps) all = add32(all, total[g][i]);
               done.template operator()<g, i, p>(all);
             });
@@ -163,26 +167,25 @@ struct Pair256 {
       });
     }
   }
-  // The same for rows kFirst .. kFirst + R - 1 of weights in halves.
-  template <int kFirst, int R, int G, class Numbers, class Start, class Done>
-  [[gnu::always_inline]] static void halves(const Numbers& w, const std::int8_t* x, Index stride,
-                                            const Start& start, const Done& done) {
-    I low[G][R], high[G][R];
+  // Half of the columns of weights in halves: a row takes a register for each half.
+  template <__m256i I::*kColumns, int G, int R, class Numbers>
+  [[gnu::always_inline]] static void half_columns(const Numbers& w, const std::int8_t* x,
+                                                  Index stride, I (&total)[G][R]) {
+    // Another x, lest activations of the first half wait in memory for the second.
+    asm volatile("" : "+r"(x));
+    __m256i low[G][R], high[G][R];
     repeat<8>([&]<int j>() __attribute__((always_inline)) {
       repeat<G>([&]<int g>() __attribute__((always_inline)) {
         const Halves numbers = w.template operator()<g, j>();
         repeat<R>([&]<int i>() __attribute__((always_inline)) {
-          const __m256i q = four(x + g * stride + 32 * (kFirst + i) + 4 * j);
-          step<j == 0>(low[g][i], numbers.low, q);
-          step<j == 0>(high[g][i], numbers.high, q);
+          const __m256i q = four(x + g * stride + 32 * i + 4 * j);
+          step<j == 0>(low[g][i], high[g][i], numbers.low.*kColumns, numbers.high.*kColumns, q);
         });
       });
     });
     repeat<G>([&]<int g>() __attribute__((always_inline)) {
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        const I sum = add32(pairs(low[g][i], 1), pairs(high[g][i], 16));
-        done.template operator()<g, kFirst + i, 0>(
-            add32(sum, start.template operator()<g, kFirst + i, 0>()));
+        total[g][i].*kColumns = _mm256_add_epi32(pairs(low[g][i], 1), pairs(high[g][i], 16));
       });
     });
   }
