@@ -44,6 +44,7 @@ std::vector<std::vector<double>> read_loads(const std::string& path, const std::
     const std::int64_t experts = models.object(name).integer("experts", 1, 65536);
     if (experts == n_experts || (experts > most && most != n_experts)) best = name, most = experts;
   }
+  if (best.empty()) models.fail_at("models", "expected one model at least");
   const io::JsonView counts = models.object(best).object("counts");
   if (!counts.has(domain)) {
     counts.fail_at(domain, fmt::format("absent; there are {}", fmt::join(counts.keys(), ", ")));
@@ -52,7 +53,14 @@ std::vector<std::vector<double>> read_loads(const std::string& path, const std::
   for (const nlohmann::json& row : counts.value().at(domain)) {
     const nlohmann::json object = {{"row", row}};
     rows.push_back(io::JsonView(object, path, domain).numbers("row"));
+    const std::vector<double>& last = rows.back();
+    const double sum = std::accumulate(last.begin(), last.end(), 0.0);
+    const bool negative = std::any_of(last.begin(), last.end(), [](double n) { return n < 0; });
+    if (negative || !(sum > 0 && sum < 1e15)) {
+      counts.fail_at(domain, "expected rows of counts that are not all zero");
+    }
   }
+  if (rows.empty()) counts.fail_at(domain, "expected rows of counts, of one layer at least");
   std::vector<std::vector<double>> loads;
   for (int layer = 0; layer < n_layers; ++layer) {
     const std::size_t row =
@@ -83,7 +91,7 @@ std::vector<float> router_biases(const std::vector<double>& shares, int k) {
     }
   }
   std::vector<float> elements;
-  for (const double bias : biases) elements.push_back(static_cast<float>(bias / kConstant));
+  for (const double bias : biases) elements.push_back(static_cast<float>(bias / kBiasElement));
   return elements;
 }
 

@@ -1,8 +1,8 @@
 // Router weights that give every expert of a synthetic model a chosen share of the tokens.
 //
-// The hidden state of every token is made to hold the same number in element 0 (kConstant times its
-// root mean square), so a router row's element 0 is a bias; its other elements are random and make
-// tokens choose differently. The biases are found by routing random tokens.
+// The hidden state of every token is made to hold the same number in element 0 (kBiasElement times
+// its root mean square), so a router row's element 0 is a bias; its other elements are random and
+// make tokens choose differently. The biases are found by routing random tokens.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace conclave {
 
-inline constexpr float kConstant = 4;
+inline constexpr float kBiasElement = 4;
 
 // Shares of the tokens by layer and expert, [L][E], each layer's sum 1, from a file of counts like
 //   {"models": {NAME: {"experts": E, "counts": {DOMAIN: [[...], ...]}}}}

@@ -7,7 +7,7 @@
 // entries of variance 1 / columns; the text that such a model writes is noise. Vocabulary: the 256
 // bytes and unused tokens.
 //
-// With LOADS (synthetic_loads.h; "uniform" for equal ones) experts get these shares of random
+// With LOADS (synthetic_loads.h; "uniform" for equal ones) experts get about these shares of random
 // tokens. Then layers add little to the hidden state, so that all of them route the embedding.
 #include <cmath>
 #include <cstdio>
@@ -166,14 +166,14 @@ Biases biases_of(const nn::TransformerConfig& c, int argc, char** argv) {
   return biases;
 }
 
-// Of a weight's rows. With biases the hidden state stays the embedding, of deviation 1 and with a
-// constant, to a thousandth.
+// Of a weight's rows. With biases the hidden state stays nearly the embedding, of deviation 1 and
+// with a constant.
 Kind kind_of(const ParamSpec& spec, QuantType type, std::int64_t cols, bool biased) {
   Kind kind = {type, cols, 1 / std::sqrt(static_cast<float>(cols)), 0};
   if (!biased) return kind;
   switch (spec.id.role) {
     case Role::kEmbedding:
-      return {type, cols, 1, kConstant};
+      return {type, cols, 1, kBiasElement};
     case Role::kAttnOut:
     case Role::kExpertDown:
     case Role::kSharedDown:
@@ -199,9 +199,11 @@ void add_tensors(const nn::TransformerConfig& c, const Types& types, const Biase
     tensor.type = &io::gguf_type_of(as);
     const std::int64_t cols = place.dims.back();
     if (spec.shape.rank() < 2) {
-      tensor.fill = [](std::int64_t, std::int64_t, std::span<std::byte> out) {
-        const float one = 1;
-        for (std::size_t i = 0; i < out.size(); i += 4) std::memcpy(&out[i], &one, 4);
+      const bool added =
+          spec.id.role == Role::kAttnOutBias || spec.id.role == Role::kExpertDownBias;
+      const float value = added && !biases.empty() ? 0 : 1;
+      tensor.fill = [value](std::int64_t, std::int64_t, std::span<std::byte> out) {
+        for (std::size_t i = 0; i < out.size(); i += 4) std::memcpy(&out[i], &value, 4);
       };
     } else {
       const std::int64_t start = static_cast<std::int64_t>(tensors.size()) * 37;

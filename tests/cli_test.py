@@ -252,6 +252,8 @@ class Cli(unittest.TestCase):
             self.assertAlmostEqual(row["tokens_per_second"] * row["seconds"][1] / tokens, 1, 6)
             self.assertAlmostEqual(sum(row["share_of_time"].values()), 1, 6)
             self.assertGreater(row["share_of_time"]["experts"], 0)
+            self.assertGreaterEqual(row["busiest_expert"], 1)
+            self.assertLessEqual(row["busiest_expert"], 4)  # of 4 experts
         # Every token of the answer multiplies by all matrices of its experts, and by the head.
         width, layers, vocabulary = 24, 2, info["vocab_size"]
         weights = layers * (width * 8 * (2 + 1 + 1) + 8 * 2 * width + 4 * width

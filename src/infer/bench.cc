@@ -143,6 +143,7 @@ class Bench {
     for (const std::vector<double>& tokens_E : tokens_LE_) {
       if (tokens_E.size() < 2) continue;
       const double all = std::accumulate(tokens_E.begin(), tokens_E.end(), 0.0);
+      if (all == 0) continue;
       const double most = *std::max_element(tokens_E.begin(), tokens_E.end());
       sum += most * static_cast<double>(tokens_E.size()) / all;
       ++layers;

@@ -30,7 +30,9 @@ struct BenchRow {
   double bytes = 0;             // of weights, keys and values that a repetition must read
   double operations = 0;        // 2 x the weights multiplied by, times rows; attention not counted
   ops::PartClock::Seconds parts{};  // of all repetitions
-  double busiest = 0;  // tokens of a mixture's busiest expert over the mean of all, mean of layers
+  // Tokens of a layer's busiest expert over the mean of its experts, mean of layers, in the last
+  // repetition; 0 where no layer has experts to choose from.
+  double busiest = 0;
 
   double median() const;
   double per_second(double amount) const { return amount / median(); }

@@ -10,7 +10,8 @@ namespace conclave::sys {
 struct Roofline {
   double f32_gflops = 0;   // all threads together, multiply-adds in registers
   double bf16_gflops = 0;  // likewise with the bf16 dot product instruction; 0 if there is none
-  double int8_gops = 0;    // likewise with dot products of int8 into int32; 0 if there are none
+  double int8_gops = 0;    // likewise with dot products of int8 into int32, or with AVX2, which has
+                           // none, sums of their pairs in 16 bits; 0 on other processors
   double read_gbps = 0;    // 1e9 bytes a second, reading memory far larger than the caches in order
   int threads = 0;
 };

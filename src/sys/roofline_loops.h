@@ -19,7 +19,7 @@ struct RooflineLoops {
   // Reads `bytes` (a multiple of 512) from a 64-byte boundary, as two streams (a twentieth faster
   // than one on Zen 4); returns a value that depends on all.
   std::uint64_t (*read)(const std::byte* data, std::size_t bytes) noexcept;
-  // As f32 and bf16, with dot products of unsigned with signed bytes.
+  // As f32 and bf16, with dot products of unsigned with signed bytes, or sums of their pairs.
   float (*int8)(std::int64_t rounds) noexcept = nullptr;
   std::int64_t int8_ops = 0;
 };

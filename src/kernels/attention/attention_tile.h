@@ -6,6 +6,8 @@
 // n in order, one fused multiply-add each, so their bits do not depend on the shape of the tile.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/attention/attention.h"
 #include "kernels/simd/simd.h"
 
@@ -28,9 +30,11 @@ struct AttentionTile {
   static constexpr int kTileRows = 48;
 
   // Vectors of b that R rows take together. Few rows have registers for more: b is then read in
-  // longer runs, and more sums are under way.
+  // longer runs, and more sums are under way. Q8_0, no pointer, takes registers for its scales too.
+  template <class B>
   static constexpr int vectors_of(int R) {
     if (V::kRegisters >= 32) return R <= 3 ? 8 : kVectors;
+    if (!std::is_pointer_v<B>) return R == 1 ? 4 : kVectors;
     return R == 1 ? 8 : R <= 3 ? 4 : kVectors;
   }
 
@@ -140,20 +144,20 @@ struct AttentionTile {
 #pragma GCC unroll 3
           for (int r = 0; r < R; ++r) acc[r][c] = V::fma(left[r], one, acc[r][c]);
         }
-        continue;
-      }
-      Vec right[C];
+      } else {
+        Vec right[C];
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) {
-        right[c] = load(b + c * b_vector);
-        // f16 comes straight from memory. Beside many products a load waits for its line; a row
-        // alone asks fast enough, and is slower with these (17 instead of 28 GB/s).
-        if constexpr (sizeof(B) == 2 && R > 3) {
-          const char* const at = reinterpret_cast<const char*>(b + c * b_vector);
-          if (c % 2 == 0) __builtin_prefetch(at + ahead);
+        for (int c = 0; c < C; ++c) {
+          right[c] = load(b + c * b_vector);
+          // f16 comes straight from memory. Beside many products a load waits for its line; a row
+          // alone asks fast enough, and is slower with these (17 instead of 28 GB/s).
+          if constexpr (sizeof(B) == 2 && R > 3) {
+            const char* const at = reinterpret_cast<const char*>(b + c * b_vector);
+            if (c % 2 == 0) __builtin_prefetch(at + ahead);
+          }
         }
+        add_products<R, C, kRow>(a, right, acc);
       }
-      add_products<R, C, kRow>(a, right, acc);
     }
   }
 
@@ -182,7 +186,7 @@ struct AttentionTile {
   template <int R, int kRow, int kStep, class B>
   static void accumulate_rows(Index n, const float* a, B b, Index b_step, Index ahead,
                               const float* factor, float* y, Index y_stride, Index width) {
-    strips<vectors_of(R)>([&]<int C>() {
+    strips<vectors_of<B>(R)>([&]<int C>() {
       for (; width >= Index{C} * kLanes; width -= C * kLanes, b += C * kLanes, y += C * kLanes) {
         accumulate_strip<R, C, kRow, kStep>(n, a, b, b_step, ahead, factor, y, y_stride);
       }
@@ -227,7 +231,8 @@ struct AttentionTile {
   // kScoreUnit. `keys` is [Q][kKeys], a is packed [Q][kRows], y is [R][kKeys].
   template <int R, class B>
   static void scores(int head_dim, const float* a, B keys, int begin, int end, float* y) {
-    constexpr int kMost = vectors_of(R) < kKeys / kLanes ? vectors_of(R) : kKeys / kLanes;
+    constexpr int kBlock = kKeys / kLanes;
+    constexpr int kMost = vectors_of<B>(R) < kBlock ? vectors_of<B>(R) : kBlock;
     int key = begin;
     strips<kMost>([&]<int C>() {
       if constexpr (C * kLanes >= kScoreUnit) {

@@ -17,20 +17,25 @@ struct Pair256 {
   struct F {
     __m256 a, b;
   };
-  // Four rows: eight registers of sums in 16 bits, two of numbers, one of activations, products.
+  // Four rows, or four groups of one: eight registers of sums in 16 bits, two of numbers, one of
+  // activations, and products. Sums in 32 bits wait in memory.
   static constexpr int kRows = 4;
   static constexpr bool kAnyByte = false;
   static constexpr bool kPairs = true;
+  static constexpr int kGroups = 4;
 
+  // Bytes above 127 come in halves: a pair of their products does not fit 16 bits.
   struct Halves {
     I low, high;
   };
   static constexpr int kNibble = 15;
   template <int kMost>
-  using Number = std::conditional_t<(kMost > 127), Halves, I>;
+  static constexpr bool kInHalves = kMost > 127;
+  template <int kMost>
+  using Number = std::conditional_t<kInHalves<kMost>, Halves, I>;
   template <int kMost>
   [[gnu::always_inline]] static Number<kMost> number(I v) {
-    if constexpr (kMost > 127) {
+    if constexpr (kInHalves<kMost>) {
       const I low = set1_8(kNibble);
       return {bit_and(v, low), bit_and(shift_right(v, 4), low)};
     } else {
@@ -40,12 +45,11 @@ struct Pair256 {
   // In memory: as values, GCC copies them in pieces.
   template <int kMost>
   struct alignas(32) Kept {
-    static constexpr bool kHalves = kMost > 127;
-    std::byte bytes[kHalves ? 128 : 64];
+    std::byte bytes[kInHalves<kMost> ? 128 : 64];
   };
   template <int kMost>
   [[gnu::always_inline]] static void keep(const Number<kMost>& v, Kept<kMost>& to) {
-    if constexpr (kMost > 127) {
+    if constexpr (kInHalves<kMost>) {
       store(to.bytes, v.low);
       store(to.bytes + 64, v.high);
     } else {
@@ -54,7 +58,7 @@ struct Pair256 {
   }
   template <int kMost>
   [[gnu::always_inline]] static Number<kMost> kept(const Kept<kMost>& from) {
-    if constexpr (kMost > 127) {
+    if constexpr (kInHalves<kMost>) {
       return {load(from.bytes), load(from.bytes + 64)};
     } else {
       return load(from.bytes);
@@ -109,8 +113,8 @@ struct Pair256 {
     __builtin_memcpy(&v, p, sizeof(v));
     return _mm256_set1_epi32(v);
   }
-  // Two sums = or += products of a step. Added here: left to the compiler, products wait in memory to
-  // be added at the end.
+  // Two sums = or += products of a step. Added here: left to the compiler, products wait in memory
+  // to be added at the end.
   template <bool kFirst>
   [[gnu::always_inline]] static void step(__m256i& sum, __m256i& sum2, __m256i w, __m256i w2,
                                           __m256i q) {
@@ -126,7 +130,7 @@ struct Pair256 {
   template <int kMost, int kParts, int G, int R, class Numbers, class Start, class Done>
   [[gnu::always_inline]] static void dots(const Numbers& w, const std::int8_t* x, Index stride,
                                           const Start& start, const Done& done) {
-    if constexpr (kMost > 127) {
+    if constexpr (kInHalves<kMost>) {
       static_assert(kParts == 1 && 8 * 2 * 127 * kNibble <= 32767);
       I total[G][R];
       half_columns<&I::a, G, R>(w, x, stride, total);

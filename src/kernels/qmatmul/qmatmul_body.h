@@ -5,28 +5,31 @@
 //
 // V provides, on I (16 x int32, or 64 bytes) and F (16 x f32):
 //   kRows                       rows whose dot products are in registers together
-//   kSums                       sums of a super-block that are
-//   kPairs                      dot products come as sums of pairs in 16 bits: dots is used, not
-//   dot load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32 kAnyByte dot takes
-//   unsigned bytes above 128 shift_right, shift_left     of 16-bit elements or_and(a, b, c) a | (b
-//   & c) bit_to(v, from, to)         bit `from` of each byte to bit `to`, others undefined
+//   load, store, zero, set1_8, set1_32, bit_and, bit_or, bit_xor, add32
+//   shift_right, shift_left     of 16-bit elements
+//   or_and(a, b, c)             a | (b & c)
+//   bit_to(v, from, to)         bit `from` of each byte to bit `to`, others undefined
 //   shift_left_half             of 32-bit elements by 16
 //   table, shuffle              16 bytes looked up by bytes 0..15
 //   bytes, signed_bytes, words  16 x 8 or 16 bits widened to I
 //   Number<most>, number<most>  64 bytes up to `most` in the form that products take, and I to it
 //   Kept<most>, keep, kept      a Number that waits for its products, to and from it
-//   dot(sum, w, x)              += dot products of 4 unsigned bytes w with 4 signed bytes x[0..3],
-//                               the same for all lanes
-//   dots<most, parts, G, R>(w, x, stride, start, done)
-//                               for G groups of 32, of which R rows lie at x + g stride, in -127 ..
-//                               127: done<g, i, p>(start<g, i, p>() + those of the Numbers w<g,
-//                               j>() with x[32 i + 4 j ..], for the j of each part of 8 / parts
-//                               steps)
-//   dot16(sum, w, x)            likewise of 2 + 2 int16
-//   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, set1f, loadf, storef
+//   dot16(sum, w, x)            += dot products of 2 int16 w with 2 int16 x[0..1], the same for all
+//                               lanes
+//   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, zerof, set1f, loadf, storef
 //   put(y, v, n), add(y, v, n)  n floats of y = or += v
 //   loadu, magnitude_bits (of |x|), max32, largest (of lanes), sum (of lanes)
 //   round (to nearest even), store_bytes (16 x int32 to int8)
+// and the products of unsigned with signed bytes in one of two ways. kPairs is false: in 32 bits,
+//   dot(sum, w, x)              += dot products of 4 bytes w with x[0..3], the same for all lanes
+//   kSums                       sums of a super-block that registers hold
+//   kAnyByte                    w may be above 128
+// kPairs is true: in sums of pairs of 16 bits, which hold only so many steps,
+//   dots<most, parts, G, R>(w, x, stride, start, done)
+//                               for G groups of 32 and R rows, in `parts` parts of 8 / parts steps:
+//                               done<g, i, p>(start<g, i, p>() + sum over the steps j of part p of
+//                               w<g, j>() times x[g stride + 32 i + 4 j ..]); x within -127 .. 127
+//   kGroups                     groups that a single row takes together
 #pragma once
 
 #include <type_traits>
@@ -63,19 +66,16 @@ constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
 
 // Asks for the kBytes that come kAhead on from `block`, into the second level cache. Where several
 // rows share weights, these are read in pieces with pauses between, which processors do not fetch
-// ahead of on their own; of single rows they do. 8 KiB of four-bit weights are about 1 us of work
-// for 8 rows, some ten times the latency of memory.
+// ahead of on their own; of few rows Zen 4 does. Zen 3, which the products of pairs were measured
+// on, does so only where a single row takes super-blocks (docs/decisions/0008). 8 KiB of four-bit
+// weights are about 1 us of work for 8 rows, some ten times the latency of memory.
 constexpr int kAhead = 8192;
-template <int kLines>
-[[gnu::always_inline]] inline void fetch_lines(const std::byte* at) {
-  constexpr int kSecondLevel = 2;
-  repeat<kLines>([&]<int i>() __attribute__((always_inline)) {
-    __builtin_prefetch(at + kAhead + 64 * i, 0, kSecondLevel);
-  });
-}
 template <int kBytes>
 [[gnu::always_inline]] inline void fetch_ahead(const std::byte* block) {
-  fetch_lines<(kBytes + 63) / 64>(block);
+  constexpr int kSecondLevel = 2;
+  repeat<(kBytes + 63) / 64>([&]<int i>() __attribute__((always_inline)) {
+    __builtin_prefetch(block + kAhead + 64 * i, 0, kSecondLevel);
+  });
 }
 
 // 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
@@ -241,7 +241,8 @@ inline void next(SuperLeft& left) {
 }
 
 // Where the products of a super-block find its numbers 4 j .. 4 j + 3 of group g: they take them
-// from its words, or all were taken before, which pays where registers hold few rows.
+// from its words, or all were taken before, in the order of memory: for products of pairs, whose
+// registers hold the sums of one group of several rows.
 template <class V, class T>
 struct FromWords {
   const std::byte* words;
@@ -323,23 +324,34 @@ template <class V, class T, int G, int R, class Numbers>
                                                    int first, typename V::F* part) {
   const Index row = first * m + r;
   const auto* starts = reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts;
-  typename V::F dot[G][T::kParts][R];
+  const auto add = [&]<int g, int i, int p>(typename V::F dot) __attribute__((always_inline)) {
+    part[i] = V::fma(dot, super.scale[T::kParts * (first + g) + p], part[i]);
+  };
+  // Several groups end their first parts before their second ones: these are added in order.
+  constexpr bool kLater = G > 1 && T::kParts > 1;
+  typename V::F later[G][T::kParts][R];
   V::template dots<T::kMost, T::kParts, G, R>(
       [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
       left.q + row * 32, m * 32,
       [&]<int g, int i, int p>() __attribute__((always_inline)) {
         return start_of<V, T::kStart>(starts + (g * m + i) * T::kParts + p);
       },
-      [&]<int g, int i, int p>(typename V::I sum)
-          __attribute__((always_inline)) { dot[g][p][i] = V::to_float(sum); });
-  repeat<G>([&]<int g>() __attribute__((always_inline)) {
-    repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
-      const auto& scale = super.scale[T::kParts * (first + g) + p];
-      repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        part[i] = V::fma(dot[g][p][i], scale, part[i]);
+      [&]<int g, int i, int p>(typename V::I sum) __attribute__((always_inline)) {
+        if constexpr (kLater) {
+          later[g][p][i] = V::to_float(sum);
+        } else {
+          add.template operator()<g, i, p>(V::to_float(sum));
+        }
+      });
+  if constexpr (kLater) {
+    repeat<G>([&]<int g>() __attribute__((always_inline)) {
+      repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+        repeat<R>([&]<int i>() __attribute__((always_inline)) {
+          add.template operator()<g, i, p>(later[g][p][i]);
+        });
       });
     });
-  });
+  }
 }
 
 // total[i] += rows r .. r + R - 1 of a super-block. m is left.m, a constant where rows are few.
@@ -354,9 +366,8 @@ template <class V, class T, int R, class Numbers>
   } else if constexpr (std::is_same_v<Numbers, Taken<V, T>>) {
     for (int g = 0; g < 8; ++g) groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
   } else {
-    constexpr int kGroups = T::kMost > 127 ? 2 : 4;
-    repeat<8 / kGroups>([&]<int i>() __attribute__((always_inline)) {
-      groups_of_pairs<V, T, kGroups, R>(numbers, super, left, m, r, kGroups * i, part);
+    repeat<8 / V::kGroups>([&]<int i>() __attribute__((always_inline)) {
+      groups_of_pairs<V, T, V::kGroups, R>(numbers, super, left, m, r, V::kGroups * i, part);
     });
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) {

@@ -250,8 +250,9 @@ TEST(QuantProduct, ExtremesDoNotSaturate) {
   for (const QuantKernels& kernel : runnable(quant_kernels())) {
     for (QuantType type : quantised_types()) {
       const QuantLayout& layout = *quant_layout(type);
-      const std::int64_t k = 512, n = 16, m = 9;
-      for (int bits : {0x00, 0x7f, 0x80, 0xff}) {
+      const std::int64_t k = 512, n = 16;
+      // All halves at their largest, the largest E2M1 (7), the largest IQ4 level's low half (3).
+      for (int bits : {0x00, 0x7f, 0x80, 0xff, 0x77, 0x33}) {
         auto blocks = random_blocks(type, n * k, 5);
         for (std::size_t at = 0; at < blocks.size();
              at += static_cast<std::size_t>(layout.block_bytes)) {
@@ -263,20 +264,24 @@ TEST(QuantProduct, ExtremesDoNotSaturate) {
         std::vector<float> w(static_cast<std::size_t>(n * k));
         dequantize(type, blocks.data(), n * k, w.data());
         for (float sign : {1.0f, -1.0f}) {
-          GuardedMatrix x(m, k), y(m, n);
-          x.fill(sign);
-          const Left left(kernel, type, x.view());
-          kernel.product({type, left.bytes.data(), right.data(), k, m, n, y.view().data,
-                          y.view().stride, false});
-          const auto expected = conclave::testing::product_f64(
-              seen(type, left, m, k).view(), MatrixView<const float>(w.data(), n, k), DType::kF32);
-          double size = 0;
-          for (float value : w) size = std::max(size, std::fabs(static_cast<double>(value)));
-          for (std::int64_t r = 0; r < m; ++r) {
-            for (std::int64_t c = 0; c < n; ++c) {
-              ASSERT_NEAR(y.view()(r, c), expected[static_cast<std::size_t>(r * n + c)],
-                          2e-4 * size * std::sqrt(static_cast<double>(k)))
-                  << sys::isa_name(kernel.isa) << " " << quant_info(type).name << " " << bits;
+          for (std::int64_t m : {1, 2, 4, 9}) {
+            GuardedMatrix x(m, k), y(m, n);
+            x.fill(sign);
+            const Left left(kernel, type, x.view());
+            kernel.product({type, left.bytes.data(), right.data(), k, m, n, y.view().data,
+                            y.view().stride, false});
+            const auto expected = conclave::testing::product_f64(
+                seen(type, left, m, k).view(), MatrixView<const float>(w.data(), n, k),
+                DType::kF32);
+            double size = 0;
+            for (float value : w) size = std::max(size, std::fabs(static_cast<double>(value)));
+            for (std::int64_t r = 0; r < m; ++r) {
+              for (std::int64_t c = 0; c < n; ++c) {
+                ASSERT_NEAR(y.view()(r, c), expected[static_cast<std::size_t>(r * n + c)],
+                            2e-4 * size * std::sqrt(static_cast<double>(k)))
+                    << sys::isa_name(kernel.isa) << " " << quant_info(type).name << " " << bits
+                    << ", rows " << m;
+              }
             }
           }
         }

@@ -1,6 +1,7 @@
 // How each quantised type is taken apart, once over a vector type V (see qmatmul_body.h): eight
 // vectors of unsigned bytes for 32 numbers, and the scales of 16 rows. Blocks are those of
-// qmatmul_layout.h: factors, planes, words; kFactors, kPlanes and kWords are their bytes.
+// qmatmul_layout.h: factors, planes, words; kFactors, kPlanes and kWords are their bytes. kMost is
+// the largest of the unsigned numbers.
 #pragma once
 
 #include <cstddef>
@@ -55,7 +56,7 @@ template <class V>
 struct TakeQ4_0 {
   static constexpr int kFactors = 32, kWords = 256;
   static constexpr bool kStart = true, kMin = false;
-  static constexpr int kMost = 15;  // of the unsigned numbers
+  static constexpr int kMost = 15;
   [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
     take_nibbles<V>(words, w);
   }
@@ -156,6 +157,7 @@ struct TakeQ4_K {
     set_min_pairs<V, 4>(s, min);
     s.d_min = V::halves(factors + 32);
   }
+  static_assert(!(V::kAnyByte && V::kPairs));
   static void prepare(const std::byte* factors, Super<V>& s) {
     scales(factors, s);
     if constexpr (V::kAnyByte) {
@@ -165,7 +167,8 @@ struct TakeQ4_K {
     }
   }
   // Where the dot product takes any byte, odd groups stay in the high halves, sixteen times as
-  // large, and their scale makes up for it: exact, and no shift.
+  // large (more than kMost, which only products of pairs heed), and their scale makes up for it:
+  // exact, and no shift.
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
     const auto nibbles = V::load(words + g / 4 * 1024 + 128 * j + g % 4 / 2 * 64);
     if constexpr (V::kAnyByte) {
