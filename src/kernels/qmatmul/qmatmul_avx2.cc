@@ -123,13 +123,16 @@ struct Pair256 {
     sum2 = kFirst ? products2 : _mm256_add_epi16(sum2, products2);
     asm("" : "+x"(sum), "+x"(sum2));
   }
+  static I set1_16(int v) { return both(_mm256_set1_epi16(static_cast<short>(v))); }
   // Sums of pairs, times a factor.
-  [[gnu::always_inline]] static __m256i pairs(__m256i sum, int factor) {
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(static_cast<short>(factor)));
+  [[gnu::always_inline]] static I pairs(I sum, I factor) {
+    return {_mm256_madd_epi16(sum.a, factor.a), _mm256_madd_epi16(sum.b, factor.b)};
   }
-  template <int kMost, int kParts, int G, int R, class Numbers, class Start, class Done>
+  template <int kMost, int kParts, int G, int R, class Numbers, class Factor, class Start,
+            class Done>
   [[gnu::always_inline]] static void dots(const Numbers& w, const std::int8_t* x, Index stride,
-                                          const Start& start, const Done& done) {
+                                          const Factor& factor, const Start& start,
+                                          const Done& done) {
     if constexpr (kInHalves<kMost>) {
       static_assert(kParts == 1 && 8 * 2 * 127 * kNibble <= 32767);
       I total[G][R];
@@ -152,7 +155,7 @@ struct Pair256 {
             const __m256i q = four(x + g * stride + 32 * i + 4 * j);
             step<step_of_part % kFit == 0>(sum[g][i].a, sum[g][i].b, numbers.a, numbers.b, q);
             if constexpr (step_of_part % kFit == kFit - 1 && step_of_part < kSteps - 1) {
-              const I some = {pairs(sum[g][i].a, 1), pairs(sum[g][i].b, 1)};
+              const I some = pairs(sum[g][i], factor.template operator()<g, j / kSteps>());
               total[g][i] = step_of_part < kFit ? some : add32(total[g][i], some);
             }
           });
@@ -161,7 +164,7 @@ struct Pair256 {
           repeat<G>([&]<int g>() __attribute__((always_inline)) {
             repeat<R>([&]<int i>() __attribute__((always_inline)) {
               constexpr int p = j / kSteps;
-              const I some = {pairs(sum[g][i].a, 1), pairs(sum[g][i].b, 1)};
+              const I some = pairs(sum[g][i], factor.template operator()<g, j / kSteps>());
               I all = add32(some, start.template operator()<g, i, p>());
               if constexpr (kFit < kSteps) all = add32(all, total[g][i]);
               done.template operator()<g, i, p>(all);
@@ -189,7 +192,9 @@ struct Pair256 {
     });
     repeat<G>([&]<int g>() __attribute__((always_inline)) {
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        total[g][i].*kColumns = _mm256_add_epi32(pairs(low[g][i], 1), pairs(high[g][i], 16));
+        total[g][i].*kColumns =
+            _mm256_add_epi32(_mm256_madd_epi16(low[g][i], _mm256_set1_epi16(1)),
+                             _mm256_madd_epi16(high[g][i], _mm256_set1_epi16(16)));
       });
     });
   }

@@ -25,10 +25,12 @@
 //   kSums                       sums of a super-block that registers hold
 //   kAnyByte                    w may be above 128
 // kPairs is true: in sums of pairs of 16 bits, which hold only so many steps,
-//   dots<most, parts, G, R>(w, x, stride, start, done)
+//   dots<most, parts, G, R>(w, x, stride, factor, start, done)
 //                               for G groups of 32 and R rows, in `parts` parts of 8 / parts steps:
-//                               done<g, i, p>(start<g, i, p>() + sum over the steps j of part p of
-//                               w<g, j>() times x[g stride + 32 i + 4 j ..]); x within -127 .. 127
+//                               done<g, i, p>(start<g, i, p>() + factor<g, p>(), int16, times the
+//                               sum over the steps j of part p of w<g, j>() times x[g stride + 32 i
+//                               + 4 j ..]); x within -127 .. 127
+//   set1_16                     a factor
 //   kGroups                     groups that a single row takes together
 #pragma once
 
@@ -118,7 +120,8 @@ template <class V, class T, int R, class Done>
                                               Index r, const Done& done) {
   if constexpr (V::kPairs) {
     V::template dots<T::kMost, 1, 1, R>(
-        [&]<int, int j>() __attribute__((always_inline)) { return w(j); }, left.q + r * 32, 0,
+        [&]<int, int j>() __attribute__((always_inline)) { return w(j); }, left.q + r * 32,
+        0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
         [&]<int, int i, int>()
             __attribute__((always_inline)) { return start_of<V, T::kStart>(left.start + r + i); },
         [&]<int, int i, int>(typename V::I dot)
@@ -317,30 +320,46 @@ template <class V, class T, int R, int kFirst = 0, class Numbers>
   }
 }
 
-// Groups first .. first + G - 1 times rows r .. r + R - 1, by sums of pairs.
-template <class V, class T, int G, int R, class Numbers>
+// Whether sums of pairs of a super-block are added as integers (Super).
+template <class V, class T>
+constexpr bool kIntegers = V::kPairs && !T::kStart;
+
+// Groups first .. first + G - 1 times rows r .. r + R - 1, by sums of pairs: to part, of integers
+// or floats.
+template <class V, class T, int G, int R, class Numbers, class Part>
 [[gnu::always_inline]] inline void groups_of_pairs(const Numbers& numbers, const Super<V>& super,
                                                    const SuperLeft& left, Index m, Index r,
-                                                   int first, typename V::F* part) {
+                                                   int first, Part* part) {
   const Index row = first * m + r;
   const auto* starts = reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts;
-  const auto add = [&]<int g, int i, int p>(typename V::F dot) __attribute__((always_inline)) {
-    part[i] = V::fma(dot, super.scale[T::kParts * (first + g) + p], part[i]);
+  // Several groups end their first parts before their second ones: floats are added in order.
+  constexpr bool kLater = G > 1 && T::kParts > 1 && !kIntegers<V, T>;
+  typename V::I later[G][T::kParts][R];
+  const auto add = [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
+    if constexpr (kIntegers<V, T>) {
+      part[i] = V::add32(part[i], dot);
+    } else {
+      part[i] = V::fma(V::to_float(dot), super.scale[T::kParts * (first + g) + p], part[i]);
+    }
   };
-  // Several groups end their first parts before their second ones: these are added in order.
-  constexpr bool kLater = G > 1 && T::kParts > 1;
-  typename V::F later[G][T::kParts][R];
   V::template dots<T::kMost, T::kParts, G, R>(
       [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
       left.q + row * 32, m * 32,
+      [&]<int g, int p>() __attribute__((always_inline)) {
+        if constexpr (kIntegers<V, T>) {
+          return super.scale_pairs[T::kParts * (first + g) + p];
+        } else {
+          return V::set1_16(1);
+        }
+      },
       [&]<int g, int i, int p>() __attribute__((always_inline)) {
         return start_of<V, T::kStart>(starts + (g * m + i) * T::kParts + p);
       },
-      [&]<int g, int i, int p>(typename V::I sum) __attribute__((always_inline)) {
+      [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
         if constexpr (kLater) {
-          later[g][p][i] = V::to_float(sum);
+          later[g][p][i] = dot;
         } else {
-          add.template operator()<g, i, p>(V::to_float(sum));
+          add.template operator()<g, i, p>(dot);
         }
       });
   if constexpr (kLater) {
@@ -354,21 +373,40 @@ template <class V, class T, int G, int R, class Numbers>
   }
 }
 
+// All groups by sums of pairs. The only loop, over numbers that were taken before: unrolled, the
+// products of all groups would be more than a cache of instructions holds.
+template <class V, class T, int R, class Numbers, class Part>
+[[gnu::always_inline]] inline void all_pairs(const Numbers& numbers, const Super<V>& super,
+                                             const SuperLeft& left, Index m, Index r, Part* part) {
+  if constexpr (std::is_same_v<Numbers, Taken<V, T>>) {
+    for (int g = 0; g < 8; ++g) groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
+  } else {
+    repeat<8 / V::kGroups>([&]<int i>() __attribute__((always_inline)) {
+      groups_of_pairs<V, T, V::kGroups, R>(numbers, super, left, m, r, V::kGroups * i, part);
+    });
+  }
+}
+
 // total[i] += rows r .. r + R - 1 of a super-block. m is left.m, a constant where rows are few.
 template <class V, class T, int R, class Numbers>
 [[gnu::always_inline]] inline void add_super_block(const Numbers& numbers, const Super<V>& super,
                                                    const SuperLeft& left, Index m, Index r,
                                                    typename V::F* total) {
   typename V::F part[R];
-  repeat<R>([&]<int i>() __attribute__((always_inline)) { part[i] = V::zerof(); });
-  if constexpr (!V::kPairs) {
-    all_groups<V, T, R>(numbers, super, left, m, r, part);
-  } else if constexpr (std::is_same_v<Numbers, Taken<V, T>>) {
-    for (int g = 0; g < 8; ++g) groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
-  } else {
-    repeat<8 / V::kGroups>([&]<int i>() __attribute__((always_inline)) {
-      groups_of_pairs<V, T, V::kGroups, R>(numbers, super, left, m, r, V::kGroups * i, part);
+  if constexpr (kIntegers<V, T>) {
+    typename V::I sum[R];
+    repeat<R>([&]<int i>() __attribute__((always_inline)) { sum[i] = V::zero(); });
+    all_pairs<V, T, R>(numbers, super, left, m, r, sum);
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      part[i] = V::mul(V::to_float(sum[i]), super.d);
     });
+  } else {
+    repeat<R>([&]<int i>() __attribute__((always_inline)) { part[i] = V::zerof(); });
+    if constexpr (V::kPairs) {
+      all_pairs<V, T, R>(numbers, super, left, m, r, part);
+    } else {
+      all_groups<V, T, R>(numbers, super, left, m, r, part);
+    }
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) {
     if constexpr (T::kMinPairs > 0) {

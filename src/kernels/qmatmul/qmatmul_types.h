@@ -114,11 +114,16 @@ struct TakeMXFP4 : TakeQ4_0<V> {
 // Types of 256: number(words, g, j) -> numbers 4 j .. 4 j + 3 of group g of 32, unsigned; factors
 // and planes -> the scales of the groups of 16 or 32, and the minimums of neighbouring groups as
 // pairs of int16.
+//
+// Groups that start from 0 may be added as integers: products of pairs take their scales on the way
+// into 32 bits, which costs nothing, and d multiplies their sum.
 template <class V>
 struct Super {
   typename V::F scale[16];
   typename V::I min_pairs[8];
   typename V::F d_min;
+  typename V::I scale_pairs[16];
+  typename V::F d;
 };
 
 // Bytes [16 g, 16 g + 16) of `values` times d to scale[g].
@@ -129,6 +134,19 @@ inline void set_scales(Super<V>& s, typename V::F d, const std::uint8_t* values,
     if (bias != 0) v = V::add32(v, V::set1_32(bias));
     s.scale[g] = V::mul(d, V::to_float(v));
   });
+}
+// The same of types that start from 0.
+template <class V, int kCount>
+inline void set_scales_from_0(Super<V>& s, typename V::F d, const std::uint8_t* values) {
+  if constexpr (!V::kPairs) {
+    set_scales<V, kCount>(s, d, values);
+  } else {
+    s.d = d;
+    repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+      const auto v = V::bytes(values + 16 * g);
+      s.scale_pairs[g] = V::bit_or(v, V::shift_left_half(v));
+    });
+  }
 }
 template <class V, int kPairs>
 inline void set_min_pairs(Super<V>& s, const std::uint8_t* values) {
@@ -153,7 +171,7 @@ struct TakeQ4_K {
     V::store(min, V::bit_and(b, six));
     V::store(min + 64, V::bit_or(V::bit_and(V::shift_right(c, 4), low),
                                  V::bit_and(V::shift_right(b, 2), high)));
-    set_scales<V, 8>(s, V::halves(factors), scale);
+    set_scales_from_0<V, 8>(s, V::halves(factors), scale);
     set_min_pairs<V, 4>(s, min);
     s.d_min = V::halves(factors + 32);
   }
@@ -204,7 +222,7 @@ struct TakeQ2_K {
       V::store(scale + 64 * i, V::bit_and(v, low));
       V::store(min + 64 * i, V::bit_and(V::shift_right(v, 4), low));
     }
-    set_scales<V, 16>(s, V::halves(factors), scale);
+    set_scales_from_0<V, 16>(s, V::halves(factors), scale);
     set_min_pairs<V, 8>(s, min);
     s.d_min = V::halves(factors + 32);
   }
