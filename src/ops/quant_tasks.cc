@@ -74,9 +74,9 @@ bool has_halves(const PackedMatrix& b) {
 
 class Planner {
  public:
-  Planner(int threads, const Offsets& offsets, std::span<const PackedMatrix* const> b,
-          std::int64_t k, bool gated)
-      : k_(k), gated_(gated) {
+  Planner(int threads, std::int64_t tile_rows, const Offsets& offsets,
+          std::span<const PackedMatrix* const> b, std::int64_t k, bool gated)
+      : k_(k), tile_rows_(tile_rows), gated_(gated) {
     std::int64_t total = 0;
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
       if (offsets.rows(g) > 0) total += cost_of(offsets.rows(g)) * b[g]->n();
@@ -116,7 +116,7 @@ class Planner {
   // The tiles of a group's rows for weights of `type`; returns the index of the first.
   std::size_t add_lefts(std::int64_t row, std::int64_t rows, QuantType type) {
     const std::size_t first = plan_.lefts.size();
-    const std::int64_t tiles = ceil_div(rows, kQuantRows);
+    const std::int64_t tiles = ceil_div(rows, tile_rows_);
     for (std::int64_t t = 0; t < tiles; ++t) {
       const Range r = part_of(rows, 1, t, tiles);
       plan_.lefts.push_back({row + r.begin, r.count, type, plan_.left_bytes});
@@ -135,7 +135,7 @@ class Planner {
     const std::int64_t bytes = n * width * quant_bytes(operands[0].part->type, k_);
     const std::int64_t most = std::max<std::int64_t>(1, bytes / kLeastBytes);
     const std::int64_t cuts = std::clamp<std::int64_t>(wanted, 1, most);
-    const std::int64_t tiles = ceil_div(rows, kQuantRows);
+    const std::int64_t tiles = ceil_div(rows, tile_rows_);
     const std::int64_t tile_cuts = std::clamp<std::int64_t>(ceil_div(wanted, cuts), 1, tiles);
     for (std::int64_t c = 0; c < cuts; ++c) {
       const Range columns = part_of(n, kQuantPanel, c, cuts);
@@ -152,6 +152,7 @@ class Planner {
   }
 
   std::int64_t k_;
+  std::int64_t tile_rows_;
   bool gated_;
   std::int64_t target_ = 0;
   Plan plan_;
@@ -249,7 +250,9 @@ void multiply_quant_groups(Context& context, const QuantKernels& kernel, MatrixV
                            bool accumulate) {
   const std::int64_t k = x.cols;
   if (y.rows == 0 || y.cols == 0) return;
-  Plan plan = Planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/false).plan();
+  Plan plan =
+      Planner(context.pool.size(), kernel.tile_rows, Offsets(offsets_E1), b, k, /*gated=*/false)
+          .plan();
   const std::byte* lefts =
       quantise_lefts(context, kernel, plan, x, [](std::int64_t i) { return i; });
   run_tasks(context, std::span<const Task>(plan.tasks), [&](int, const Task& task) {
@@ -278,7 +281,9 @@ void gate_quant_groups(Context& context, const QuantKernels& kernel, MatrixView<
                        MatrixView<float> h) {
   const std::int64_t k = x.cols;
   if (h.rows == 0 || h.cols == 0) return;
-  Plan plan = Planner(context.pool.size(), Offsets(offsets_E1), b, k, /*gated=*/true).plan();
+  Plan plan =
+      Planner(context.pool.size(), kernel.tile_rows, Offsets(offsets_E1), b, k, /*gated=*/true)
+          .plan();
   const std::byte* lefts = quantise_lefts(context, kernel, plan, x, [&](std::int64_t i) {
     return rows_N.empty() ? i : std::int64_t{rows_N[static_cast<std::size_t>(i)]};
   });
@@ -286,8 +291,9 @@ void gate_quant_groups(Context& context, const QuantKernels& kernel, MatrixView<
   for (const Task& task : plan.tasks) {
     widest = std::max(widest, std::min(task.columns, block_columns(task, k)));
   }
-  const ThreadScratch scratch(context, Context::kGather,
-                              kQuantRows * 2 * widest * static_cast<std::int64_t>(sizeof(float)));
+  const ThreadScratch scratch(
+      context, Context::kGather,
+      kernel.tile_rows * 2 * widest * static_cast<std::int64_t>(sizeof(float)));
   run_tasks(context, std::span<const Task>(plan.tasks), [&](int thread, const Task& task) {
     float* const both = reinterpret_cast<float*>(scratch.of(thread));
     const std::int64_t block = block_columns(task, k);

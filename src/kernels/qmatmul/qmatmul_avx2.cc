@@ -279,7 +279,7 @@ struct Pair256 {
 
 }  // namespace
 
-constinit const QuantKernels kQuantAvx2 = {sys::Isa::kAvx2, quantize_left<Pair256>,
+constinit const QuantKernels kQuantAvx2 = {sys::Isa::kAvx2, 64, quantize_left<Pair256>,
                                            product<Pair256>};
 
 }  // namespace conclave::kernels

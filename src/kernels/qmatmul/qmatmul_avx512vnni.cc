@@ -126,7 +126,7 @@ struct Vnni512 {
 
 }  // namespace
 
-constinit const QuantKernels kQuantAvx512Vnni = {sys::Isa::kAvx512Vnni, quantize_left<Vnni512>,
+constinit const QuantKernels kQuantAvx512Vnni = {sys::Isa::kAvx512Vnni, 32, quantize_left<Vnni512>,
                                                  product<Vnni512>};
 
 }  // namespace conclave::kernels

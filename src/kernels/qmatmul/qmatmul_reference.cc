@@ -88,7 +88,7 @@ void quantize_left_reference(QuantType type, const float* const* rows, std::int6
   }
 }
 
-constinit const QuantKernels kQuantReference = {sys::Isa::kReference, quantize_left_reference,
+constinit const QuantKernels kQuantReference = {sys::Isa::kReference, 32, quantize_left_reference,
                                                 product};
 
 }  // namespace conclave::kernels
