@@ -13,6 +13,12 @@ namespace {
 
 using Index = std::int64_t;
 
+// Levels of IQ4 types + 128 and of doubled E2M1 + 16 (tensor/quant_blocks.h).
+constexpr std::uint8_t kNonlinear4Levels[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                                129, 141, 153, 166, 181, 197, 217, 241};
+constexpr std::uint8_t kE2M1Levels[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                          16, 15, 14, 13, 12, 10, 8,  4};
+
 // body.template operator()<0>(), ..., <N - 1>(). Vectors in arrays become registers only where
 // every index is a constant from the start, which unrolling a loop is too late for; so bodies are
 // always inlined, too.

@@ -1,0 +1,181 @@
+// Quantised products of blocks of 32 numbers over a vector type V (see qmatmul_body.h), and what
+// super-blocks share with them.
+#pragma once
+
+#include "kernels/qmatmul/qmatmul_kernels.h"
+#include "kernels/qmatmul/qmatmul_types.h"
+
+namespace conclave::kernels {
+namespace {
+
+// Sums of the tile being computed, [row][16 columns].
+struct alignas(64) Sums {
+  float of[kQuantRows][kQuantPanel];
+};
+
+// Bytes of a block of 32 numbers of a panel's rows, and of a super-block.
+template <class T>
+constexpr int kBlockBytes = T::kFactors + T::kWords;
+template <class T>
+constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
+
+// Asks for the kBytes that come kAhead on from `block`, into the second level cache. Where several
+// rows share weights, these are read in pieces with pauses between, which processors do not fetch
+// ahead of on their own; of few rows Zen 4 does. Zen 3, which the products of pairs were measured
+// on, does so only where a single row takes super-blocks (docs/decisions/0008). 8 KiB of four-bit
+// weights are about 1 us of work for 8 rows, some ten times the latency of memory.
+constexpr int kAhead = 8192;
+template <int kBytes>
+[[gnu::always_inline]] inline void fetch_ahead(const std::byte* block) {
+  constexpr int kSecondLevel = 2;
+  repeat<(kBytes + 63) / 64>([&]<int i>() __attribute__((always_inline)) {
+    __builtin_prefetch(block + kAhead + 64 * i, 0, kSecondLevel);
+  });
+}
+
+// 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
+struct LeftBlock {
+  const std::int8_t* q;       // [m][32]
+  const std::int32_t* start;  // [m]
+  const float* scale;         // [m]
+  const float* scaled_sum;    // [m]
+};
+
+template <class V, class T>
+using Number = typename V::template Number<T::kMost>;
+
+// What dot products of a group start from: a sum of the activations times the weights' offset.
+template <class V, bool kStart>
+[[gnu::always_inline]] inline typename V::I start_of(const std::int32_t* start) {
+  if constexpr (kStart) {
+    return V::set1_32(*start);
+  } else {
+    return V::zero();
+  }
+}
+
+template <class V, class T>
+struct Numbers32 {
+  typename V::template Kept<T::kMost> kept[8];
+  [[gnu::always_inline]] explicit Numbers32(const std::byte* words) {
+    typename V::I w[8];
+    T::numbers(words, w);
+    repeat<8>([&]<int j>() __attribute__((always_inline)) {
+      V::keep(V::template number<T::kMost>(w[j]), kept[j]);
+    });
+  }
+  [[gnu::always_inline]] Number<V, T> operator()(int j) const { return V::kept(kept[j]); }
+};
+
+// done<i>(dot) for rows r .. r + R - 1.
+template <class V, class T, int R, class Done>
+[[gnu::always_inline]] inline void dots_of_32(const Numbers32<V, T>& w, const LeftBlock& left,
+                                              Index r, const Done& done) {
+  if constexpr (V::kPairs) {
+    V::template dots<T::kMost, 1, 1, R>(
+        [&]<int, int j>() __attribute__((always_inline)) { return w(j); }, left.q + r * 32,
+        0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
+        [&]<int, int i, int>()
+            __attribute__((always_inline)) { return start_of<V, T::kStart>(left.start + r + i); },
+        [&]<int, int i, int>(typename V::I dot)
+            __attribute__((always_inline)) { done.template operator()<i>(dot); });
+  } else {
+    typename V::I dot[R];
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      dot[i] = start_of<V, T::kStart>(left.start + r + i);
+    });
+    repeat<8>([&]<int j>() __attribute__((always_inline)) {
+      repeat<R>([&]<int i>() __attribute__((always_inline)) {
+        dot[i] = V::dot(dot[i], w(j), left.q + (r + i) * 32 + 4 * j);
+      });
+    });
+    repeat<R>([&]<int i>() __attribute__((always_inline)) { done.template operator()<i>(dot[i]); });
+  }
+}
+
+template <class V, class T, int R>
+[[gnu::always_inline]] inline void rows_of_32(const Numbers32<V, T>& w, typename V::F d,
+                                              typename V::F min, const LeftBlock& left, Index r,
+                                              Sums& sums) {
+  dots_of_32<V, T, R>(
+      w, left, r, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+        float* sum = sums.of[r + i];
+        auto total =
+            V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[r + i]), V::loadf(sum));
+        if constexpr (T::kMin) total = V::fma(min, V::set1f(left.scaled_sum[r + i]), total);
+        V::storef(sum, total);
+      });
+}
+
+// body.template operator()<R>(r) for rows 0 .. m - 1 in groups of R <= V::kRows.
+template <class V, class Body>
+inline void for_rows(Index m, const Body& body) {
+  Index r = 0;
+  for (; r + V::kRows <= m; r += V::kRows) body.template operator()<V::kRows>(r);
+  const Index rest = m - r;
+  if constexpr (V::kRows > 1) {
+    if (rest == 1) return body.template operator()<1>(r);
+  }
+  if constexpr (V::kRows > 2) {
+    if (rest == 2) return body.template operator()<2>(r);
+    if (rest == 3) return body.template operator()<3>(r);
+  }
+  if constexpr (V::kRows > 4) {
+    if (rest == 4) return body.template operator()<4>(r);
+    if (rest == 5) return body.template operator()<5>(r);
+    if (rest == 6) return body.template operator()<6>(r);
+    if (rest == 7) return body.template operator()<7>(r);
+  }
+}
+
+template <class V, class T>
+inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
+                        const std::byte* panel, Sums& sums) {
+  const Index m = tile.rows, k = tile.k, blocks = k / 32;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
+  const std::byte* extra = tile.left + layout.sums_at(m, k);
+  for (Index b = 0; b < blocks; ++b) {
+    const std::byte* factors = panel + b * kBlockBytes<T>;
+    fetch_ahead<kBlockBytes<T>>(factors);
+    const Numbers32<V, T> w(factors + T::kFactors);
+    const auto d = T::scale(factors);
+    auto min = d;
+    if constexpr (T::kMin) min = T::min(factors);
+    const LeftBlock left = {q + b * m * 32, reinterpret_cast<const std::int32_t*>(extra) + b * m,
+                            scale + b * m, reinterpret_cast<const float*>(extra) + b * m};
+    for_rows<V>(m, [&]<int R>(Index r) { rows_of_32<V, T, R>(w, d, min, left, r, sums); });
+  }
+}
+
+// The same for R rows, whose sums stay in registers: few rows are bound by taking weights apart.
+template <class V, class T, int R>
+inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                            const std::byte* panel, Sums& sums) {
+  const Index k = tile.k, blocks = k / 32;
+  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
+  const std::byte* extra = tile.left + layout.sums_at(R, k);
+  const auto* start = reinterpret_cast<const std::int32_t*>(extra);
+  const auto* scaled_sum = reinterpret_cast<const float*>(extra);
+  typename V::F total[R];
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
+  for (Index b = 0; b < blocks; ++b) {
+    const std::byte* factors = panel + b * kBlockBytes<T>;
+    if constexpr (V::kPairs) fetch_ahead<kBlockBytes<T>>(factors);
+    const Numbers32<V, T> w(factors + T::kFactors);
+    const auto d = T::scale(factors);
+    const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
+    dots_of_32<V, T, R>(
+        w, left, 0, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+          total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
+          if constexpr (T::kMin) {
+            total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
+          }
+        });
+  }
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
+}
+
+}  // namespace
+}  // namespace conclave::kernels

@@ -1,0 +1,256 @@
+// Quantised products of super-blocks of 256 numbers over a vector type V (see qmatmul_body.h), in
+// 32 bits or by sums of pairs (docs/decisions/0014).
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/qmatmul/qmatmul_rows.h"
+
+namespace conclave::kernels {
+namespace {
+
+// A super-block of a left tile of m rows. Types have starts or pairs of sums.
+struct SuperLeft {
+  Index m;
+  const std::int8_t* q;   // [8][m][32]
+  const std::byte* sums;  // int32 [8][m][T::kParts], or int16 [m][T::kMinPairs][2]
+  const float* scale;     // [m]
+};
+inline SuperLeft first_super_left(const QuantTile& tile, const QuantLeftLayout& layout) {
+  return {tile.rows, reinterpret_cast<const std::int8_t*>(tile.left),
+          tile.left + layout.sums_at(tile.rows, tile.k),
+          reinterpret_cast<const float*>(tile.left + layout.scales_at(tile.rows, tile.k))};
+}
+template <class T>
+inline void next(SuperLeft& left) {
+  left.q += left.m * 256;
+  left.sums += left.m * (T::kStart ? 8 * T::kParts * 4 : T::kMinPairs * 4);
+  left.scale += left.m;
+}
+
+// Where the products of a super-block find its numbers 4 j .. 4 j + 3 of group g: they take them
+// from its words, or all were taken before, in the order of memory: for products of pairs, whose
+// registers hold the sums of one group of several rows.
+template <class V, class T>
+struct FromWords {
+  const std::byte* words;
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    return V::template number<T::kMost>(T::number(words, g, j));
+  }
+};
+template <class V, class T>
+struct Taken {
+  typename V::template Kept<T::kMost> numbers[8][8];
+  [[gnu::always_inline]] explicit Taken(const std::byte* words) {
+    repeat<2>([&]<int half>() __attribute__((always_inline)) {
+      repeat<8>([&]<int j>() __attribute__((always_inline)) {
+        repeat<4>([&]<int i>() __attribute__((always_inline)) {
+          constexpr int g = 4 * half + i;
+          V::keep(V::template number<T::kMost>(T::number(words, g, j)), numbers[g][j]);
+        });
+      });
+    });
+  }
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    return V::kept(numbers[g][j]);
+  }
+};
+
+// Groups kFirst .. kFirst + kCount - 1, which share words, times rows r .. r + R - 1.
+template <class V, class T, int R, int kFirst, int kCount, class Numbers>
+[[gnu::always_inline]] inline void some_groups(const Numbers& numbers, const Super<V>& super,
+                                               const SuperLeft& left, Index m, Index r,
+                                               typename V::F* part) {
+  typename V::I dot[kCount][T::kParts][R];
+  repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+    const auto* start =
+        reinterpret_cast<const std::int32_t*>(left.sums) + ((kFirst + g) * m + r) * T::kParts;
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+        dot[g][p][i] = start_of<V, T::kStart>(start + i * T::kParts + p);
+      });
+    });
+  });
+  repeat<8>([&]<int j>() __attribute__((always_inline)) {
+    repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+      const std::int8_t* q = left.q + ((kFirst + g) * m + r) * 32 + 4 * j;
+      const auto w = numbers(kFirst + g, j);
+      repeat<R>([&]<int i>() __attribute__((always_inline)) {
+        auto& sum = dot[g][j * T::kParts / 8][i];
+        sum = V::dot(sum, w, q + 32 * i);
+      });
+    });
+  });
+  repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+        const auto& scale = super.scale[T::kParts * (kFirst + g) + p];
+        part[i] = V::fma(V::to_float(dot[g][p][i]), scale, part[i]);
+      });
+    });
+  });
+}
+
+// As many groups together as there are registers for their sums: single rows need several chains
+// of dot products that do not wait for each other.
+template <class V, class T, int R, int kFirst = 0, class Numbers>
+[[gnu::always_inline]] inline void all_groups(const Numbers& numbers, const Super<V>& super,
+                                              const SuperLeft& left, Index m, Index r,
+                                              typename V::F* part) {
+  constexpr int kSums = R * T::kParts;
+  constexpr int kCount = 4 * kSums <= V::kSums ? 4 : 2 * kSums <= V::kSums ? 2 : 1;
+  some_groups<V, T, R, kFirst, kCount>(numbers, super, left, m, r, part);
+  if constexpr (kFirst + kCount < 8) {
+    all_groups<V, T, R, kFirst + kCount>(numbers, super, left, m, r, part);
+  }
+}
+
+// Whether sums of pairs of a super-block are added as integers (Super).
+template <class V, class T>
+constexpr bool kIntegers = V::kPairs && !T::kStart;
+
+// Groups first .. first + G - 1 times rows r .. r + R - 1, by sums of pairs: to part, of integers
+// or floats.
+template <class V, class T, int G, int R, class Numbers, class Part>
+[[gnu::always_inline]] inline void groups_of_pairs(const Numbers& numbers, const Super<V>& super,
+                                                   const SuperLeft& left, Index m, Index r,
+                                                   int first, Part* part) {
+  const Index row = first * m + r;
+  const auto* starts = reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts;
+  // Several groups end their first parts before their second ones: floats are added in order.
+  constexpr bool kLater = G > 1 && T::kParts > 1 && !kIntegers<V, T>;
+  typename V::I later[G][T::kParts][R];
+  const auto add = [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
+    if constexpr (kIntegers<V, T>) {
+      part[i] = V::add32(part[i], dot);
+    } else {
+      part[i] = V::fma(V::to_float(dot), super.scale[T::kParts * (first + g) + p], part[i]);
+    }
+  };
+  V::template dots<T::kMost, T::kParts, G, R>(
+      [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
+      left.q + row * 32, m * 32,
+      [&]<int g, int p>() __attribute__((always_inline)) {
+        if constexpr (kIntegers<V, T>) {
+          return super.scale_pairs[T::kParts * (first + g) + p];
+        } else {
+          return V::set1_16(1);
+        }
+      },
+      [&]<int g, int i, int p>() __attribute__((always_inline)) {
+        return start_of<V, T::kStart>(starts + (g * m + i) * T::kParts + p);
+      },
+      [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
+        if constexpr (kLater) {
+          later[g][p][i] = dot;
+        } else {
+          add.template operator()<g, i, p>(dot);
+        }
+      });
+  if constexpr (kLater) {
+    repeat<G>([&]<int g>() __attribute__((always_inline)) {
+      repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
+        repeat<R>([&]<int i>() __attribute__((always_inline)) {
+          add.template operator()<g, i, p>(later[g][p][i]);
+        });
+      });
+    });
+  }
+}
+
+// All groups by sums of pairs. The only loop, over numbers that were taken before: unrolled, the
+// products of all groups would be more than a cache of instructions holds.
+template <class V, class T, int R, class Numbers, class Part>
+[[gnu::always_inline]] inline void all_pairs(const Numbers& numbers, const Super<V>& super,
+                                             const SuperLeft& left, Index m, Index r, Part* part) {
+  if constexpr (std::is_same_v<Numbers, Taken<V, T>>) {
+    for (int g = 0; g < 8; ++g) groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
+  } else {
+    repeat<8 / V::kGroups>([&]<int i>() __attribute__((always_inline)) {
+      groups_of_pairs<V, T, V::kGroups, R>(numbers, super, left, m, r, V::kGroups * i, part);
+    });
+  }
+}
+
+// total[i] += rows r .. r + R - 1 of a super-block. m is left.m, a constant where rows are few.
+template <class V, class T, int R, class Numbers>
+[[gnu::always_inline]] inline void add_super_block(const Numbers& numbers, const Super<V>& super,
+                                                   const SuperLeft& left, Index m, Index r,
+                                                   typename V::F* total) {
+  typename V::F part[R];
+  if constexpr (kIntegers<V, T>) {
+    typename V::I sum[R];
+    repeat<R>([&]<int i>() __attribute__((always_inline)) { sum[i] = V::zero(); });
+    all_pairs<V, T, R>(numbers, super, left, m, r, sum);
+    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+      part[i] = V::mul(V::to_float(sum[i]), super.d);
+    });
+  } else {
+    repeat<R>([&]<int i>() __attribute__((always_inline)) { part[i] = V::zerof(); });
+    if constexpr (V::kPairs) {
+      all_pairs<V, T, R>(numbers, super, left, m, r, part);
+    } else {
+      all_groups<V, T, R>(numbers, super, left, m, r, part);
+    }
+  }
+  repeat<R>([&]<int i>() __attribute__((always_inline)) {
+    if constexpr (T::kMinPairs > 0) {
+      const auto* pairs =
+          reinterpret_cast<const std::int16_t*>(left.sums) + (r + i) * 2 * T::kMinPairs;
+      auto mins = V::zero();
+      repeat<T::kMinPairs>([&]<int p>() __attribute__((always_inline)) {
+        mins = V::dot16(mins, super.min_pairs[p], pairs + 2 * p);
+      });
+      part[i] = V::fnma(V::to_float(mins), super.d_min, part[i]);
+    }
+    total[i] = V::fma(part[i], V::set1f(left.scale[r + i]), total[i]);
+  });
+}
+
+// A function of its own, lest the addresses of all its operands are computed ahead for all rows.
+template <class V, class T, int R, class Numbers>
+[[gnu::noinline]] void rows_of_256(const Numbers& numbers, const Super<V>& super,
+                                   const SuperLeft& left, Index r, Sums& sums) {
+  typename V::F total[R];
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::loadf(sums.of[r + i]); });
+  add_super_block<V, T, R>(numbers, super, left, left.m, r, total);
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[r + i], total[i]); });
+}
+
+template <class V, class T>
+inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
+                         const std::byte* panel, Sums& sums) {
+  using Numbers = std::conditional_t<V::kPairs, Taken<V, T>, FromWords<V, T>>;
+  SuperLeft left = first_super_left(tile, layout);
+  for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
+    const std::byte* factors = panel + b * kSuperBytes<T>;
+    fetch_ahead<kSuperBytes<T>>(factors);
+    const Numbers numbers{factors + T::kFactors + T::kPlanes};
+    Super<V> super;
+    T::prepare(factors, super);
+    for_rows<V>(tile.rows,
+                [&]<int R>(Index r) { rows_of_256<V, T, R>(numbers, super, left, r, sums); });
+  }
+}
+
+// The same for R rows, whose sums stay in registers.
+template <class V, class T, int R>
+inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                             const std::byte* panel, Sums& sums) {
+  using Numbers = std::conditional_t<V::kPairs && R != 1, Taken<V, T>, FromWords<V, T>>;
+  SuperLeft left = first_super_left(tile, layout);
+  typename V::F total[R];
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
+  for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
+    const std::byte* factors = panel + b * kSuperBytes<T>;
+    if constexpr (V::kPairs && R > 1) fetch_ahead<kSuperBytes<T>>(factors);
+    Super<V> super;
+    T::prepare(factors, super);
+    const Numbers numbers{factors + T::kFactors + T::kPlanes};
+    add_super_block<V, T, R>(numbers, super, left, R, 0, total);
+  }
+  repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
+}
+
+}  // namespace
+}  // namespace conclave::kernels
