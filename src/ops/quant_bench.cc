@@ -1,7 +1,7 @@
 // Products with quantised weights at the shapes of published models, as a share of this machine's
 // roof, all threads:
 //   prefill   512 tokens through the experts of OLMoE-1B-7B (64, 8 a token) and Qwen3-30B-A3B
-//             (128, 8 a token), loads as the routers of ../shared give or equal
+//             (128, 8 a token), loads skewed (1 / sqrt of the expert's rank) or equal
 //   few       64 tokens of the same: 8 or 4 rows an expert
 //   decode    1, 4, 16 tokens: one row for each of 8 experts a token, layer after layer
 // The counters:
