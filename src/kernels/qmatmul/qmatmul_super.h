@@ -158,8 +158,8 @@ template <class V, class T, int G, int R, class Numbers, class Part>
   }
 }
 
-// All groups by sums of pairs. Over numbers that were taken before it is a loop, which compiles in a
-// third of the time of unrolled groups; numbers taken from words need constants.
+// All groups by sums of pairs. Over numbers that were taken before it is a loop, which compiles in
+// a third of the time of unrolled groups; numbers taken from words need constants.
 template <class V, class T, int R, class Numbers, class Part>
 [[gnu::always_inline]] inline void all_pairs(const Numbers& numbers, const Super<V>& super,
                                              const SuperLeft& left, Index m, Index r, Part* part) {
