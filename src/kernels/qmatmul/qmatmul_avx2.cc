@@ -128,16 +128,16 @@ struct Pair256 {
   [[gnu::always_inline]] static I pairs(I sum, I factor) {
     return {_mm256_madd_epi16(sum.a, factor.a), _mm256_madd_epi16(sum.b, factor.b)};
   }
-  template <int kMost, int kParts, int G, int R, class Numbers, class Factor, class Start,
-            class Done>
-  [[gnu::always_inline]] static void dots(const Numbers& w, const std::int8_t* x, Index stride,
-                                          const Factor& factor, const Start& start,
+  template <int kMost, int kParts, int G, int R, class Numbers, class Again, class Factor,
+            class Start, class Done>
+  [[gnu::always_inline]] static void dots(const Numbers& w, const Again& again,
+                                          const std::int8_t* x, Index stride, const Factor& factor, const Start& start,
                                           const Done& done) {
     if constexpr (kInHalves<kMost>) {
       static_assert(kParts == 1 && 8 * 2 * 127 * kNibble <= 32767);
       I total[G][R];
       half_columns<&I::a, G, R>(w, x, stride, total);
-      half_columns<&I::b, G, R>(w, x, stride, total);
+      half_columns<&I::b, G, R>(again, x, stride, total);
       repeat<G>([&]<int g>() __attribute__((always_inline)) {
         repeat<R>([&]<int i>() __attribute__((always_inline)) {
           done.template operator()<g, i, 0>(

@@ -24,10 +24,9 @@ constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
 // ahead of on their own; of few rows Zen 4 does. Zen 3, which the products of pairs were measured
 // on, does so only where a single row takes super-blocks (docs/decisions/0008). 8 KiB of four-bit
 // weights are about 1 us of work for 8 rows, some ten times the latency of memory.
-constexpr int kAhead = 8192;
+constexpr int kAhead = 8192, kSecondLevel = 2;  // for __builtin_prefetch
 template <int kBytes>
 [[gnu::always_inline]] inline void fetch_ahead(const std::byte* block) {
-  constexpr int kSecondLevel = 2;
   repeat<(kBytes + 63) / 64>([&]<int i>() __attribute__((always_inline)) {
     __builtin_prefetch(block + kAhead + 64 * i, 0, kSecondLevel);
   });
@@ -54,27 +53,65 @@ template <class V, bool kStart>
   }
 }
 
+// Numbers 4 j .. 4 j + 3 of group g of a block as products take them. They come from the block's
+// words, or were kept, or both: the first rows of several take them from the words and keep them.
+// again(g, j) is what products ask for that need the same numbers twice.
 template <class V, class T>
-struct Numbers32 {
-  typename V::template Kept<T::kMost> kept[8];
-  [[gnu::always_inline]] explicit Numbers32(const std::byte* words) {
-    typename V::I w[8];
-    T::numbers(words, w);
-    repeat<8>([&]<int j>() __attribute__((always_inline)) {
-      V::keep(V::template number<T::kMost>(w[j]), kept[j]);
-    });
+struct KeptBlock {
+  typename V::template Kept<T::kMost> numbers[T::kGroups][8];
+};
+template <class V, class T>
+struct FromWords {
+  const std::byte* words;
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    return V::template number<T::kMost>(T::number(words, g, j));
   }
-  [[gnu::always_inline]] Number<V, T> operator()(int j) const { return V::kept(kept[j]); }
+  [[gnu::always_inline]] Number<V, T> again(int g, int j) const { return (*this)(g, j); }
+};
+template <class V, class T>
+struct FromKept {
+  const KeptBlock<V, T>& kept;
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    return V::kept(kept.numbers[g][j]);
+  }
+  [[gnu::always_inline]] Number<V, T> again(int g, int j) const { return (*this)(g, j); }
+};
+// All numbers of a block, in the order of memory.
+template <class V, class T>
+[[gnu::always_inline]] inline void keep_all(const std::byte* words, KeptBlock<V, T>& kept) {
+  constexpr int kSharing = T::kGroups < 4 ? T::kGroups : 4;  // groups that share words
+  repeat<T::kGroups / kSharing>([&]<int part>() __attribute__((always_inline)) {
+    repeat<8>([&]<int j>() __attribute__((always_inline)) {
+      repeat<kSharing>([&]<int i>() __attribute__((always_inline)) {
+        constexpr int g = kSharing * part + i;
+        V::keep(FromWords<V, T>{words}(g, j), kept.numbers[g][j]);
+      });
+    });
+  });
+}
+template <class V, class T>
+struct Keeping {
+  const std::byte* words;
+  KeptBlock<V, T>& kept;
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    const Number<V, T> numbers = FromWords<V, T>{words}(g, j);
+    V::keep(numbers, kept.numbers[g][j]);
+    return numbers;
+  }
+  [[gnu::always_inline]] Number<V, T> again(int g, int j) const {
+    return V::kept(kept.numbers[g][j]);
+  }
 };
 
 // done<i>(dot) for rows r .. r + R - 1.
-template <class V, class T, int R, class Done>
-[[gnu::always_inline]] inline void dots_of_32(const Numbers32<V, T>& w, const LeftBlock& left,
-                                              Index r, const Done& done) {
+template <class V, class T, int R, class Numbers, class Done>
+[[gnu::always_inline]] inline void dots_of_32(const Numbers& w, const LeftBlock& left, Index r,
+                                              const Done& done) {
   if constexpr (V::kPairs) {
     V::template dots<T::kMost, 1, 1, R>(
-        [&]<int, int j>() __attribute__((always_inline)) { return w(j); }, left.q + r * 32,
-        0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
+        [&]<int, int j>() __attribute__((always_inline)) { return w(0, j); },
+        [&]<int, int j>() __attribute__((always_inline)) { return w.again(0, j); },
+        left.q + r * 32, 0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
         [&]<int, int i, int>()
             __attribute__((always_inline)) { return start_of<V, T::kStart>(left.start + r + i); },
         [&]<int, int i, int>(typename V::I dot)
@@ -86,15 +123,15 @@ template <class V, class T, int R, class Done>
     });
     repeat<8>([&]<int j>() __attribute__((always_inline)) {
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        dot[i] = V::dot(dot[i], w(j), left.q + (r + i) * 32 + 4 * j);
+        dot[i] = V::dot(dot[i], w(0, j), left.q + (r + i) * 32 + 4 * j);
       });
     });
     repeat<R>([&]<int i>() __attribute__((always_inline)) { done.template operator()<i>(dot[i]); });
   }
 }
 
-template <class V, class T, int R>
-[[gnu::always_inline]] inline void rows_of_32(const Numbers32<V, T>& w, typename V::F d,
+template <class V, class T, int R, class Numbers>
+[[gnu::always_inline]] inline void rows_of_32(const Numbers& w, typename V::F d,
                                               typename V::F min, const LeftBlock& left, Index r,
                                               Sums& sums) {
   dots_of_32<V, T, R>(
@@ -107,10 +144,9 @@ template <class V, class T, int R>
       });
 }
 
-// body.template operator()<R>(r) for rows 0 .. m - 1 in groups of R <= V::kRows.
+// body.template operator()<R>(r) for rows r .. m - 1 in groups of R <= V::kRows.
 template <class V, class Body>
-inline void for_rows(Index m, const Body& body) {
-  Index r = 0;
+inline void for_rows(Index r, Index m, const Body& body) {
   for (; r + V::kRows <= m; r += V::kRows) body.template operator()<V::kRows>(r);
   const Index rest = m - r;
   if constexpr (V::kRows > 1) {
@@ -138,13 +174,21 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   for (Index b = 0; b < blocks; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
     fetch_ahead<kBlockBytes<T>>(factors);
-    const Numbers32<V, T> w(factors + T::kFactors);
     const auto d = T::scale(factors);
     auto min = d;
     if constexpr (T::kMin) min = T::min(factors);
     const LeftBlock left = {q + b * m * 32, reinterpret_cast<const std::int32_t*>(extra) + b * m,
                             scale + b * m, reinterpret_cast<const float*>(extra) + b * m};
-    for_rows<V>(m, [&]<int R>(Index r) { rows_of_32<V, T, R>(w, d, min, left, r, sums); });
+    KeptBlock<V, T> kept;
+    Index first = 0;
+    if constexpr (V::kPairs) {
+      rows_of_32<V, T, V::kRows>(Keeping<V, T>{factors + T::kFactors, kept}, d, min, left, 0, sums);
+      first = V::kRows;
+    } else {
+      keep_all(factors + T::kFactors, kept);
+    }
+    const FromKept<V, T> w{kept};
+    for_rows<V>(first, m, [&]<int R>(Index r) { rows_of_32<V, T, R>(w, d, min, left, r, sums); });
   }
 }
 
@@ -163,16 +207,21 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
   for (Index b = 0; b < blocks; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
     if constexpr (V::kPairs) fetch_ahead<kBlockBytes<T>>(factors);
-    const Numbers32<V, T> w(factors + T::kFactors);
     const auto d = T::scale(factors);
     const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
-    dots_of_32<V, T, R>(
-        w, left, 0, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
-          total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
-          if constexpr (T::kMin) {
-            total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
-          }
-        });
+    const auto done = [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+      total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
+      if constexpr (T::kMin) {
+        total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
+      }
+    };
+    if constexpr (V::kPairs) {
+      dots_of_32<V, T, R>(FromWords<V, T>{factors + T::kFactors}, left, 0, done);
+    } else {
+      KeptBlock<V, T> kept;
+      keep_all(factors + T::kFactors, kept);
+      dots_of_32<V, T, R>(FromKept<V, T>{kept}, left, 0, done);
+    }
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }

@@ -28,31 +28,26 @@ inline void next(SuperLeft& left) {
   left.scale += left.m;
 }
 
-// Where the products of a super-block find its numbers 4 j .. 4 j + 3 of group g: they take them
-// from its words, or all were taken before, in the order of memory: for products of pairs, whose
+// A super-block whose numbers were all taken before its products: for products of pairs, whose
 // registers hold the sums of one group of several rows.
 template <class V, class T>
-struct FromWords {
+struct AllKept {
   const std::byte* words;
-  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
-    return V::template number<T::kMost>(T::number(words, g, j));
+  KeptBlock<V, T> kept;
+  [[gnu::always_inline]] explicit AllKept(const std::byte* from) : words(from) {
+    keep_all(words, kept);
   }
-};
-template <class V, class T>
-struct Taken {
-  typename V::template Kept<T::kMost> numbers[8][8];
-  [[gnu::always_inline]] explicit Taken(const std::byte* words) {
-    repeat<2>([&]<int half>() __attribute__((always_inline)) {
-      repeat<8>([&]<int j>() __attribute__((always_inline)) {
-        repeat<4>([&]<int i>() __attribute__((always_inline)) {
-          constexpr int g = 4 * half + i;
-          V::keep(V::template number<T::kMost>(T::number(words, g, j)), numbers[g][j]);
-        });
-      });
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    return V::kept(kept.numbers[g][j]);
+  }
+  [[gnu::always_inline]] Number<V, T> again(int g, int j) const { return (*this)(g, j); }
+  // An eighth of what fetch_ahead asks for: all of a super-block are more lines than a core waits
+  // for at a time, and its products would wait for the asking.
+  [[gnu::always_inline]] void fetch_eighth(int eighth) const {
+    constexpr int kLines = (kSuperBytes<T> / 64 + 7) / 8;
+    repeat<kLines>([&]<int i>() __attribute__((always_inline)) {
+      __builtin_prefetch(words + kAhead + 64 * (kLines * eighth + i), 0, kSecondLevel);
     });
-  }
-  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
-    return V::kept(numbers[g][j]);
   }
 };
 
@@ -129,6 +124,7 @@ template <class V, class T, int G, int R, class Numbers, class Part>
   };
   V::template dots<T::kMost, T::kParts, G, R>(
       [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
+      [&]<int g, int j>() __attribute__((always_inline)) { return numbers.again(first + g, j); },
       left.q + row * 32, m * 32,
       [&]<int g, int p>() __attribute__((always_inline)) {
         if constexpr (kIntegers<V, T>) {
@@ -158,13 +154,16 @@ template <class V, class T, int G, int R, class Numbers, class Part>
   }
 }
 
-// All groups by sums of pairs. Over numbers that were taken before it is a loop, which compiles in
-// a third of the time of unrolled groups; numbers taken from words need constants.
+// All groups by sums of pairs. Over numbers that were kept it is a loop, which compiles in a third
+// of the time of unrolled groups; numbers taken from words need constants.
 template <class V, class T, int R, class Numbers, class Part>
 [[gnu::always_inline]] inline void all_pairs(const Numbers& numbers, const Super<V>& super,
                                              const SuperLeft& left, Index m, Index r, Part* part) {
-  if constexpr (std::is_same_v<Numbers, Taken<V, T>>) {
-    for (int g = 0; g < 8; ++g) groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
+  if constexpr (std::is_same_v<Numbers, AllKept<V, T>>) {
+    for (int g = 0; g < 8; ++g) {
+      if (r == 0) numbers.fetch_eighth(g);
+      groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
+    }
   } else {
     repeat<8 / V::kGroups>([&]<int i>() __attribute__((always_inline)) {
       groups_of_pairs<V, T, V::kGroups, R>(numbers, super, left, m, r, V::kGroups * i, part);
@@ -220,15 +219,15 @@ template <class V, class T, int R, class Numbers>
 template <class V, class T>
 inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
                          const std::byte* panel, Sums& sums) {
-  using Numbers = std::conditional_t<V::kPairs, Taken<V, T>, FromWords<V, T>>;
+  using Numbers = std::conditional_t<V::kPairs, AllKept<V, T>, FromWords<V, T>>;
   SuperLeft left = first_super_left(tile, layout);
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
-    fetch_ahead<kSuperBytes<T>>(factors);
+    if constexpr (!V::kPairs) fetch_ahead<kSuperBytes<T>>(factors);
     const Numbers numbers{factors + T::kFactors + T::kPlanes};
     Super<V> super;
     T::prepare(factors, super);
-    for_rows<V>(tile.rows,
+    for_rows<V>(0, tile.rows,
                 [&]<int R>(Index r) { rows_of_256<V, T, R>(numbers, super, left, r, sums); });
   }
 }
@@ -237,13 +236,12 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
 template <class V, class T, int R>
 inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
                              const std::byte* panel, Sums& sums) {
-  using Numbers = std::conditional_t<V::kPairs && R != 1, Taken<V, T>, FromWords<V, T>>;
+  using Numbers = std::conditional_t<V::kPairs && R != 1, AllKept<V, T>, FromWords<V, T>>;
   SuperLeft left = first_super_left(tile, layout);
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
-    if constexpr (V::kPairs && R > 1) fetch_ahead<kSuperBytes<T>>(factors);
     Super<V> super;
     T::prepare(factors, super);
     const Numbers numbers{factors + T::kFactors + T::kPlanes};

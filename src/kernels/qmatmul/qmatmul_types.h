@@ -32,39 +32,27 @@ template <int N, class Body>
 
 // Numbers of four bits: the low halves of four words are numbers 0..15, the high ones 16..31.
 template <class V>
-[[gnu::always_inline]] inline void take_nibbles(const std::byte* words, typename V::I* w) {
-  const auto low = V::set1_8(0x0f);
-  repeat<4>([&]<int i>() __attribute__((always_inline)) {
-    const auto v = V::load(words + 64 * i);
-    w[i] = V::bit_and(v, low);
-    w[i + 4] = V::bit_and(V::shift_right(v, 4), low);
-  });
+[[gnu::always_inline]] inline typename V::I nibbles(const std::byte* words, int j) {
+  const auto v = V::load(words + 64 * (j % 4));
+  return V::bit_and(j < 4 ? v : V::shift_right(v, 4), V::set1_8(0x0f));
 }
 
 // The fifth bit, bit j of each byte of a word for number 4 j + byte.
 template <class V>
-[[gnu::always_inline]] inline void add_fifth_bits(const std::byte* word, typename V::I* w) {
-  const auto bit = V::set1_8(0x10);
-  const auto v = V::load(word);
-  repeat<8>([&]<int j>() __attribute__((always_inline)) {
-    const auto moved = j < 4 ? V::shift_left(v, 4 - j) : V::shift_right(v, j - 4);
-    w[j] = V::bit_or(w[j], V::bit_and(moved, bit));
-  });
+[[gnu::always_inline]] inline typename V::I fifth_bits(const std::byte* word, int j) {
+  return V::bit_and(V::bit_to(V::load(word), j, 4), V::set1_8(0x10));
 }
 
-template <class V>
-[[gnu::always_inline]] inline void look_up(const typename V::I table, typename V::I* w) {
-  repeat<8>([&]<int j>() __attribute__((always_inline)) { w[j] = V::shuffle(table, w[j]); });
-}
-
-// Types of 32: words -> 32 unsigned numbers; factors -> scale and, with kMin, minimum.
+// Types of 32: number(words, 0, j) -> numbers 4 j .. 4 j + 3, unsigned; factors -> scale and, with
+// kMin, minimum.
 template <class V>
 struct TakeQ4_0 {
-  static constexpr int kFactors = 32, kWords = 256;
+  static constexpr int kFactors = 32, kPlanes = 0, kWords = 256;
+  static constexpr int kGroups = 1;
   static constexpr bool kStart = true, kMin = false;
   static constexpr int kMost = 15;
-  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
-    take_nibbles<V>(words, w);
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
+    return nibbles<V>(words, j);
   }
   static typename V::F scale(const std::byte* factors) { return V::halves(factors); }
 };
@@ -77,42 +65,36 @@ struct TakeQ4_1 : TakeQ4_0<V> {
 template <class V>
 struct TakeQ5_0 : TakeQ4_0<V> {
   static constexpr int kWords = 320, kMost = 31;
-  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
-    take_nibbles<V>(words + 64, w);
-    add_fifth_bits<V>(words, w);
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
+    return V::bit_or(nibbles<V>(words + 64, j), fifth_bits<V>(words, j));
   }
 };
 template <class V>
 struct TakeQ5_1 : TakeQ4_1<V> {
   static constexpr int kWords = 320, kMost = 31;
-  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
-    TakeQ5_0<V>::numbers(words, w);
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
+    return TakeQ5_0<V>::number(words, 0, j);
   }
 };
 template <class V>
 struct TakeQ8_0 : TakeQ4_0<V> {
   static constexpr int kWords = 512, kMost = 255;
-  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
-    const auto sign = V::set1_8(-128);  // signed q to unsigned q + 128
-    repeat<8>([&]<int j>() __attribute__((always_inline)) {
-      w[j] = V::bit_xor(V::load(words + 64 * j), sign);
-    });
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
+    return V::bit_xor(V::load(words + 64 * j), V::set1_8(-128));  // signed q to unsigned q + 128
   }
 };
 template <class V>
 struct TakeIQ4_NL : TakeQ4_0<V> {
   static constexpr int kMost = 241;
-  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
-    take_nibbles<V>(words, w);
-    look_up<V>(V::table(kNonlinear4Levels), w);
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
+    return V::shuffle(V::table(kNonlinear4Levels), nibbles<V>(words, j));
   }
 };
 template <class V>
 struct TakeMXFP4 : TakeQ4_0<V> {
   static constexpr int kFactors = 16, kMost = 28;
-  [[gnu::always_inline]] static void numbers(const std::byte* words, typename V::I* w) {
-    take_nibbles<V>(words, w);
-    look_up<V>(V::table(kE2M1Levels), w);
+  [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
+    return V::shuffle(V::table(kE2M1Levels), nibbles<V>(words, j));
   }
   static typename V::F scale(const std::byte* factors) { return V::half_e8m0(factors); }
 };
@@ -164,6 +146,7 @@ inline void set_min_pairs(Super<V>& s, const std::uint8_t* values) {
 
 template <class V>
 struct TakeQ4_K {
+  static constexpr int kGroups = 8;
   static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048, kMost = 15;
   static constexpr bool kStart = false;
   static constexpr int kParts = 1, kMinPairs = 4;
@@ -217,6 +200,7 @@ struct TakeQ5_K : TakeQ4_K<V> {
 // The types below have 16 groups of 16, two in each 32 numbers.
 template <class V>
 struct TakeQ2_K {
+  static constexpr int kGroups = 8;
   static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024, kMost = 3;
   static constexpr bool kStart = false;
   static constexpr int kParts = 2, kMinPairs = 8;
@@ -239,6 +223,7 @@ struct TakeQ2_K {
 };
 template <class V>
 struct TakeQ3_K {
+  static constexpr int kGroups = 8;
   static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536, kMost = 7;
   static constexpr bool kStart = true;
   static constexpr int kParts = 2, kMinPairs = 0;
@@ -266,6 +251,7 @@ struct TakeQ3_K {
 };
 template <class V>
 struct TakeQ6_K {
+  static constexpr int kGroups = 8;
   static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072, kMost = 63;
   static constexpr bool kStart = true;
   static constexpr int kParts = 2, kMinPairs = 0;
@@ -282,6 +268,7 @@ struct TakeQ6_K {
 };
 template <class V>
 struct TakeIQ4_XS {
+  static constexpr int kGroups = 8;
   static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048, kMost = 241;
   static constexpr bool kStart = true;
   static constexpr int kParts = 1, kMinPairs = 0;
