@@ -164,6 +164,14 @@ def measure_ik(args, repack):
     for row in json.loads(done.stdout):
         name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
         rates[name] = statistics.median(row["samples_ts"])
+    for batch in args.batch if args.ik_batched else []:
+        command = [args.ik_batched, "-m", args.model, "-t", args.threads, "-c", batch * 256, "-ub", args.chunk,
+                   "-npp", 1, "-ntg", args.generate, "-npl", batch, *(["-rtr"] if repack else [])]
+        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              check=True, text=True)
+        # | prompt | written | sequences | cache | s | tokens/s | s | tokens/s written | s | tokens/s |
+        rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 11]
+        rates[f"write {batch} together"] = float(rows[-1][8])
     return {"rates": rates}
 
 
@@ -178,6 +186,8 @@ def main():
     parser.add_argument("--conclave", default="build/release/conclave")
     parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies")
     parser.add_argument("--ik", help="llama-bench of an ik_llama.cpp, measured too")
+    parser.add_argument("--ik-batched", help="its llama-batched-bench, for --batch; its sequences must not be "
+                        "given equal tokens, as it does by itself: they would share their experts")
     parser.add_argument("--prompt", type=numbers, default=[64, 512])
     parser.add_argument("--depth", type=numbers, default=[0])
     parser.add_argument("--batch", type=numbers, default=[], help="sequences that write side by side")
