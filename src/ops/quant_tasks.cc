@@ -74,9 +74,9 @@ bool has_halves(const PackedMatrix& b) {
 
 class Planner {
  public:
-  Planner(int threads, std::int64_t tile_rows, const Offsets& offsets,
+  Planner(int threads, const QuantKernels& kernel, const Offsets& offsets,
           std::span<const PackedMatrix* const> b, std::int64_t k, bool gated)
-      : k_(k), tile_rows_(tile_rows), gated_(gated) {
+      : k_(k), kernel_(kernel), gated_(gated) {
     std::int64_t total = 0;
     for (std::size_t g = 0; g < offsets.groups(); ++g) {
       if (offsets.rows(g) > 0) total += cost_of(offsets.rows(g)) * b[g]->n();
@@ -95,9 +95,9 @@ class Planner {
     const std::span<const Part> parts = b.quant_parts();
     std::vector<std::size_t> lefts;
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      const QuantLeftLayout layout = kernels::quant_left_layout(parts[i].type);
+      const QuantLeftLayout layout = kernel_.left_layout(parts[i].type);
       std::size_t same = 0;
-      while (same < i && kernels::quant_left_layout(parts[same].type) != layout) ++same;
+      while (same < i && kernel_.left_layout(parts[same].type) != layout) ++same;
       lefts.push_back(same < i ? lefts[same] : add_lefts(row, rows, parts[i].type));
     }
     if (!gated_) {
@@ -116,11 +116,11 @@ class Planner {
   // The tiles of a group's rows for weights of `type`; returns the index of the first.
   std::size_t add_lefts(std::int64_t row, std::int64_t rows, QuantType type) {
     const std::size_t first = plan_.lefts.size();
-    const std::int64_t tiles = ceil_div(rows, tile_rows_);
+    const std::int64_t tiles = ceil_div(rows, kernel_.tile_rows);
     for (std::int64_t t = 0; t < tiles; ++t) {
       const Range r = part_of(rows, 1, t, tiles);
       plan_.lefts.push_back({row + r.begin, r.count, type, plan_.left_bytes});
-      plan_.left_bytes += kernels::quant_left_layout(type).size(r.count, k_);
+      plan_.left_bytes += kernel_.left_layout(type).size(r.count, k_);
     }
     plan_.numbers += rows * k_;
     return first;
@@ -135,7 +135,7 @@ class Planner {
     const std::int64_t bytes = n * width * quant_bytes(operands[0].part->type, k_);
     const std::int64_t most = std::max<std::int64_t>(1, bytes / kLeastBytes);
     const std::int64_t cuts = std::clamp<std::int64_t>(wanted, 1, most);
-    const std::int64_t tiles = ceil_div(rows, tile_rows_);
+    const std::int64_t tiles = ceil_div(rows, kernel_.tile_rows);
     const std::int64_t tile_cuts = std::clamp<std::int64_t>(ceil_div(wanted, cuts), 1, tiles);
     for (std::int64_t c = 0; c < cuts; ++c) {
       const Range columns = part_of(n, kQuantPanel, c, cuts);
@@ -152,7 +152,7 @@ class Planner {
   }
 
   std::int64_t k_;
-  std::int64_t tile_rows_;
+  const QuantKernels& kernel_;
   bool gated_;
   std::int64_t target_ = 0;
   Plan plan_;
@@ -176,11 +176,10 @@ void run_for_numbers(Context& context, std::int64_t numbers, std::int64_t count,
   }
 }
 
-bool take_one_form(std::span<const LeftTile> tiles) {
-  const QuantLeftLayout layout = kernels::quant_left_layout(tiles.front().type);
-  return std::all_of(tiles.begin(), tiles.end(), [&](const LeftTile& tile) {
-    return kernels::quant_left_layout(tile.type) == layout;
-  });
+bool take_one_form(const QuantKernels& kernel, std::span<const LeftTile> tiles) {
+  const QuantLeftLayout layout = kernel.left_layout(tiles.front().type);
+  return std::all_of(tiles.begin(), tiles.end(),
+                     [&](const LeftTile& tile) { return kernel.left_layout(tile.type) == layout; });
 }
 
 // Quantises all tiles, of which there is one at least; row i of the groups is row source(i) of x. A
@@ -190,8 +189,8 @@ template <class Source>
 const std::byte* quantise_lefts(Context& context, const QuantKernels& kernel, Plan& plan,
                                 MatrixView<const float> x, const Source& source) {
   const std::int64_t k = x.cols;
-  const bool once = plan.numbers > x.rows * k && take_one_form(plan.lefts);
-  const QuantLeftLayout layout = kernels::quant_left_layout(plan.lefts.front().type);
+  const bool once = plan.numbers > x.rows * k && take_one_form(kernel, plan.lefts);
+  const QuantLeftLayout layout = kernel.left_layout(plan.lefts.front().type);
   const std::int64_t single = layout.size(1, k);
   std::byte* const lefts = context.scratch<std::byte>(
       Context::kPackRows, plan.left_bytes + (once ? x.rows * single : 0));
@@ -251,8 +250,7 @@ void multiply_quant_groups(Context& context, const QuantKernels& kernel, MatrixV
   const std::int64_t k = x.cols;
   if (y.rows == 0 || y.cols == 0) return;
   Plan plan =
-      Planner(context.pool.size(), kernel.tile_rows, Offsets(offsets_E1), b, k, /*gated=*/false)
-          .plan();
+      Planner(context.pool.size(), kernel, Offsets(offsets_E1), b, k, /*gated=*/false).plan();
   const std::byte* lefts =
       quantise_lefts(context, kernel, plan, x, [](std::int64_t i) { return i; });
   run_tasks(context, std::span<const Task>(plan.tasks), [&](int, const Task& task) {
@@ -282,8 +280,7 @@ void gate_quant_groups(Context& context, const QuantKernels& kernel, MatrixView<
   const std::int64_t k = x.cols;
   if (h.rows == 0 || h.cols == 0) return;
   Plan plan =
-      Planner(context.pool.size(), kernel.tile_rows, Offsets(offsets_E1), b, k, /*gated=*/true)
-          .plan();
+      Planner(context.pool.size(), kernel, Offsets(offsets_E1), b, k, /*gated=*/true).plan();
   const std::byte* lefts = quantise_lefts(context, kernel, plan, x, [&](std::int64_t i) {
     return rows_N.empty() ? i : std::int64_t{rows_N[static_cast<std::size_t>(i)]};
   });

@@ -4,6 +4,8 @@
 // whose sums count sixteen times.
 #include <immintrin.h>
 
+#include <algorithm>
+
 #include "kernels/qmatmul/qmatmul_body.h"
 #include "kernels/qmatmul/qmatmul_list.h"
 
@@ -104,6 +106,16 @@ struct Pair256 {
   static I signed_bytes(const std::uint8_t* p) {
     return {_mm256_cvtepi8_epi32(eight(p)), _mm256_cvtepi8_epi32(eight(p + 8))};
   }
+  static I add8(I x, I y) { return {_mm256_add_epi8(x.a, y.a), _mm256_add_epi8(x.b, y.b)}; }
+  // 16-bit words, first[i] and second[i] side by side.
+  template <bool kSigned>
+  [[gnu::always_inline]] static I words_of_bytes(const std::uint8_t* first,
+                                                 const std::uint8_t* second) {
+    const __m128i low = _mm_unpacklo_epi8(sixteen(first), sixteen(second));
+    const __m128i high = _mm_unpackhi_epi8(sixteen(first), sixteen(second));
+    if constexpr (kSigned) return {_mm256_cvtepi8_epi16(low), _mm256_cvtepi8_epi16(high)};
+    return {_mm256_cvtepu8_epi16(low), _mm256_cvtepu8_epi16(high)};
+  }
   static __m128i sixteen(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   static I words(const std::byte* p) {
     return {_mm256_cvtepu16_epi32(sixteen(p)), _mm256_cvtepu16_epi32(sixteen(p + 16))};
@@ -113,14 +125,15 @@ struct Pair256 {
     __builtin_memcpy(&v, p, sizeof(v));
     return _mm256_set1_epi32(v);
   }
-  // Two sums = or += products of a step. Added here: left to the compiler, products wait in memory
-  // to be added at the end.
-  template <bool kFirst>
+  // Two sums = start, if there is one, or sums, + products of a step. Added here: left to the
+  // compiler, products wait in memory to be added at the end.
+  template <bool kFirst, bool kStart>
   [[gnu::always_inline]] static void step(__m256i& sum, __m256i& sum2, __m256i w, __m256i w2,
-                                          __m256i q) {
+                                          __m256i q, const std::int32_t* start) {
     const __m256i products = _mm256_maddubs_epi16(w, q), products2 = _mm256_maddubs_epi16(w2, q);
-    sum = kFirst ? products : _mm256_add_epi16(sum, products);
-    sum2 = kFirst ? products2 : _mm256_add_epi16(sum2, products2);
+    if constexpr (kFirst && kStart) sum = sum2 = four(start);
+    sum = kFirst && !kStart ? products : _mm256_add_epi16(sum, products);
+    sum2 = kFirst && !kStart ? products2 : _mm256_add_epi16(sum2, products2);
     asm("" : "+x"(sum), "+x"(sum2));
   }
   static I set1_16(int v) { return both(_mm256_set1_epi16(static_cast<short>(v))); }
@@ -128,34 +141,39 @@ struct Pair256 {
   [[gnu::always_inline]] static I pairs(I sum, I factor) {
     return {_mm256_madd_epi16(sum.a, factor.a), _mm256_madd_epi16(sum.b, factor.b)};
   }
-  template <int kMost, int kParts, int G, int R, class Numbers, class Again, class Factor,
+  // Steps of numbers up to `most` away from 0 whose sums fit 16 bits; sums on the way may wrap.
+  static constexpr int fitting(int most) { return 32767 / (2 * 127 * most); }
+  template <class T, int kParts, int G, int R, class Numbers, class Again, class Factor,
             class Start, class Done>
   [[gnu::always_inline]] static void dots(const Numbers& w, const Again& again,
-                                          const std::int8_t* x, Index stride, const Factor& factor, const Start& start,
-                                          const Done& done) {
-    if constexpr (kInHalves<kMost>) {
-      static_assert(kParts == 1 && 8 * 2 * 127 * kNibble <= 32767);
+                                          const std::int8_t* x, Index stride, const Factor& factor,
+                                          const Start& start, const Done& done) {
+    if constexpr (kInHalves<T::kMost>) {
+      static_assert(kParts == 1 && fitting(kNibble) >= 8 && T::kOffset == 8 * 16);
       I total[G][R];
-      half_columns<&I::a, G, R>(w, x, stride, total);
-      half_columns<&I::b, G, R>(again, x, stride, total);
+      half_columns<&I::a, G, R>(w, x, stride, start, total);
+      half_columns<&I::b, G, R>(again, x, stride, start, total);
       repeat<G>([&]<int g>() __attribute__((always_inline)) {
         repeat<R>([&]<int i>() __attribute__((always_inline)) {
-          done.template operator()<g, i, 0>(
-              add32(total[g][i], start.template operator()<g, i, 0>()));
+          done.template operator()<g, i, 0>(total[g][i]);
         });
       });
     } else {
-      constexpr int kSteps = 8 / kParts, kFit = 32767 / (2 * 127 * kMost);
+      constexpr bool kStart = T::kOffset != 0;
+      constexpr int kLargest = std::max(T::kOffset, T::kMost - T::kOffset);
+      constexpr int kSteps = 8 / kParts, kFit = fitting(kLargest);
+      static_assert(!kStart || kFit >= kSteps);
       I sum[G][R], total[G][R];
       repeat<8>([&]<int j>() __attribute__((always_inline)) {
-        constexpr int step_of_part = j % kSteps;
+        constexpr int p = j / kSteps, step_of_part = j % kSteps;
         repeat<G>([&]<int g>() __attribute__((always_inline)) {
           const auto numbers = w.template operator()<g, j>();
           repeat<R>([&]<int i>() __attribute__((always_inline)) {
             const __m256i q = four(x + g * stride + 32 * i + 4 * j);
-            step<step_of_part % kFit == 0>(sum[g][i].a, sum[g][i].b, numbers.a, numbers.b, q);
+            step<step_of_part % kFit == 0, kStart>(sum[g][i].a, sum[g][i].b, numbers.a, numbers.b,
+                                                   q, start.template operator()<g, i, p>());
             if constexpr (step_of_part % kFit == kFit - 1 && step_of_part < kSteps - 1) {
-              const I some = pairs(sum[g][i], factor.template operator()<g, j / kSteps>());
+              const I some = pairs(sum[g][i], factor.template operator()<g, p>());
               total[g][i] = step_of_part < kFit ? some : add32(total[g][i], some);
             }
           });
@@ -163,9 +181,7 @@ struct Pair256 {
         if constexpr (step_of_part == kSteps - 1) {
           repeat<G>([&]<int g>() __attribute__((always_inline)) {
             repeat<R>([&]<int i>() __attribute__((always_inline)) {
-              constexpr int p = j / kSteps;
-              const I some = pairs(sum[g][i], factor.template operator()<g, j / kSteps>());
-              I all = add32(some, start.template operator()<g, i, p>());
+              I all = pairs(sum[g][i], factor.template operator()<g, p>());
               if constexpr (kFit < kSteps) all = add32(all, total[g][i]);
               done.template operator()<g, i, p>(all);
             });
@@ -175,9 +191,10 @@ struct Pair256 {
     }
   }
   // Half of the columns of weights in halves: a row takes a register for each half.
-  template <__m256i I::*kColumns, int G, int R, class Numbers>
+  template <__m256i I::*kColumns, int G, int R, class Numbers, class Start>
   [[gnu::always_inline]] static void half_columns(const Numbers& w, const std::int8_t* x,
-                                                  Index stride, I (&total)[G][R]) {
+                                                  Index stride, const Start& start,
+                                                  I (&total)[G][R]) {
     // Another x, lest activations of the first half wait in memory for the second.
     asm volatile("" : "+r"(x));
     __m256i low[G][R], high[G][R];
@@ -186,7 +203,12 @@ struct Pair256 {
         const Halves numbers = w.template operator()<g, j>();
         repeat<R>([&]<int i>() __attribute__((always_inline)) {
           const __m256i q = four(x + g * stride + 32 * i + 4 * j);
-          step<j == 0>(low[g][i], high[g][i], numbers.low.*kColumns, numbers.high.*kColumns, q);
+          if constexpr (j == 0) {
+            low[g][i] = _mm256_setzero_si256();
+            high[g][i] = four(start.template operator()<g, i, 0>());
+          }
+          step<false, false>(low[g][i], high[g][i], numbers.low.*kColumns, numbers.high.*kColumns,
+                             q, nullptr);
         });
       });
     });
@@ -244,12 +266,13 @@ struct Pair256 {
     fours = _mm_max_epi32(fours, _mm_shuffle_epi32(fours, 0x4e));
     return _mm_cvtsi128_si32(_mm_max_epi32(fours, _mm_shuffle_epi32(fours, 0xb1)));
   }
-  static std::int32_t sum(I v) {
-    const __m256i eights = _mm256_add_epi32(v.a, v.b);
-    __m128i fours =
-        _mm_add_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
-    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xb1)));
+  // Of 16 numbers.
+  static QuantSums16 sums(I, const std::int8_t* q) {
+    const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), sixteen(q));
+    const __m128i fours = _mm_add_epi16(pairs, _mm_shuffle_epi32(pairs, 0x4e));
+    const auto both = static_cast<std::uint32_t>(
+        _mm_cvtsi128_si32(_mm_add_epi16(fours, _mm_shuffle_epi32(fours, 0xb1))));
+    return {static_cast<std::int16_t>(both), static_cast<std::int16_t>(both >> 16)};
   }
   static I round(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
   static void store_bytes(std::int8_t* p, I v) {
@@ -279,7 +302,7 @@ struct Pair256 {
 
 }  // namespace
 
-constinit const QuantKernels kQuantAvx2 = {sys::Isa::kAvx2, 64, quantize_left<Pair256>,
-                                           product<Pair256>};
+constinit const QuantKernels kQuantAvx2 = {sys::Isa::kAvx2, 64, Pair256::kPairs,
+                                           quantize_left<Pair256>, product<Pair256>};
 
 }  // namespace conclave::kernels

@@ -109,7 +109,9 @@ struct Vnni512 {
   static I magnitude_bits(F v) { return bit_and(_mm512_castps_si512(v), set1_32(0x7fffffff)); }
   static I max32(I a, I b) { return _mm512_max_epi32(a, b); }
   static std::int32_t largest(I v) { return _mm512_reduce_max_epi32(v); }
-  static std::int32_t sum(I v) { return _mm512_reduce_add_epi32(v); }
+  static QuantSums16 sums(I v, const std::int8_t*) {
+    return {static_cast<std::int16_t>(_mm512_reduce_add_epi32(v)), 0};
+  }
   static I round(F v) { return _mm512_cvtps_epi32(v); }
   static void store_bytes(std::int8_t* p, I v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
@@ -126,7 +128,7 @@ struct Vnni512 {
 
 }  // namespace
 
-constinit const QuantKernels kQuantAvx512Vnni = {sys::Isa::kAvx512Vnni, 32, quantize_left<Vnni512>,
-                                                 product<Vnni512>};
+constinit const QuantKernels kQuantAvx512Vnni = {sys::Isa::kAvx512Vnni, 32, Vnni512::kPairs,
+                                                 quantize_left<Vnni512>, product<Vnni512>};
 
 }  // namespace conclave::kernels

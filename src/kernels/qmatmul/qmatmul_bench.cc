@@ -44,7 +44,7 @@ AlignedBuffer pack(QuantType type, const std::vector<std::byte>& blocks) {
 void product(benchmark::State& state, const QuantKernels& kernel, QuantType type,
              std::int64_t rows) {
   const auto x = random_rows(rows);
-  AlignedBuffer left(static_cast<std::size_t>(quant_left_layout(type).size(rows, kK)));
+  AlignedBuffer left(static_cast<std::size_t>(kernel.left_layout(type).size(rows, kK)));
   const auto x_rows = rows_of(x, rows);
   kernel.quantize_left(type, x_rows.data(), rows, kK, left.data());
   const AlignedBuffer right = pack(type, testing::random_blocks(type, kN * kK, 2));
@@ -58,7 +58,7 @@ void product(benchmark::State& state, const QuantKernels& kernel, QuantType type
 
 void quantise(benchmark::State& state, const QuantKernels& kernel, QuantType type) {
   const auto x = random_rows(kQuantRows);
-  AlignedBuffer left(static_cast<std::size_t>(quant_left_layout(type).size(kQuantRows, kK)));
+  AlignedBuffer left(static_cast<std::size_t>(kernel.left_layout(type).size(kQuantRows, kK)));
   const auto x_rows = rows_of(x, kQuantRows);
   for (auto _ : state) kernel.quantize_left(type, x_rows.data(), kQuantRows, kK, left.data());
   state.SetBytesProcessed(state.iterations() * kQuantRows * kK * 4);

@@ -92,7 +92,7 @@ void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index pane
 
 // Scale of `count` numbers (a multiple of 32) and the integers; sums of 16 to sums[count / 16].
 template <class V>
-inline float quantize_group(const float* x, int count, std::int8_t* q, std::int32_t* sums) {
+inline float quantize_group(const float* x, int count, std::int8_t* q, QuantSums16* sums) {
   constexpr std::int32_t kInfinity = 0x7f800000;
   auto most = V::zero();
   for (int i = 0; i < count; i += 16) {
@@ -106,14 +106,14 @@ inline float quantize_group(const float* x, int count, std::int8_t* q, std::int3
   if (bits >= kInfinity) {
     for (int i = 0; i < count; i += 16) {
       V::store_bytes(q + i, V::zero());
-      sums[i / 16] = 0;
+      sums[i / 16] = {};
     }
     return __builtin_nanf("");
   }
   for (int i = 0; i < count; i += 16) {
     const auto v = V::round(V::mul(V::loadu(x + i), V::set1f(inverse)));
     V::store_bytes(q + i, v);
-    sums[i / 16] = V::sum(v);
+    sums[i / 16] = V::sums(v, q + i);
   }
   return largest / 127.0f;
 }
@@ -121,12 +121,12 @@ inline float quantize_group(const float* x, int count, std::int8_t* q, std::int3
 template <class V>
 void quantize_left(QuantType type, const float* const* rows, std::int64_t m, std::int64_t k,
                    std::byte* left) noexcept {
-  const QuantLeftLayout layout = quant_left_layout(type);
+  const QuantLeftLayout layout = quant_left_layout(type, V::kPairs);
   auto* const q = reinterpret_cast<std::int8_t*>(left);
   auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
   std::byte* const extra = left + layout.sums_at(m, k);
   alignas(64) std::int8_t group[256];
-  std::int32_t sums[16];
+  QuantSums16 sums[16];
   for (Index r = 0; r < m; ++r) {
     for (Index at = 0, g = 0; at < k; at += layout.scale_group, ++g) {
       const float scale = quantize_group<V>(rows[r] + at, layout.scale_group, group, sums);
@@ -142,7 +142,7 @@ void quantize_left(QuantType type, const float* const* rows, std::int64_t m, std
 
 template <class V>
 void product(const QuantTile& tile) noexcept {
-  const QuantLeftLayout layout = quant_left_layout(tile.type);
+  const QuantLeftLayout layout = quant_left_layout(tile.type, V::kPairs);
   const Index panel_size = quant_layout(tile.type)->panel_size(tile.k);
   switch (tile.type) {
     case QuantType::kQ4_0:

@@ -32,17 +32,21 @@ std::span<const QuantKernels> quant_kernels() {
 }
 
 // Offsets: levels of IQ4 types go from -127 to 113 and of MXFP4 from -12 to 12; they are held
-// unsigned too. See the traits in qmatmul_types.h.
-QuantLeftLayout quant_left_layout(QuantType type) {
+// unsigned too. See the traits in qmatmul_types.h. Products by pairs take a byte as two halves of
+// four bits, of which the high one starts from the offset.
+QuantLeftLayout quant_left_layout(QuantType type, bool pairs) {
+  const QuantSums start32 = pairs ? QuantSums::kPairStart32 : QuantSums::kStart32;
+  const QuantSums start16 = pairs ? QuantSums::kPairStart16 : QuantSums::kStart16;
+  const int offset_of_bytes = pairs ? 128 / 16 : 128;
   switch (type) {
     case QuantType::kQ4_0:
-      return {32, QuantSums::kStart32, 8};
+      return {32, start32, 8};
     case QuantType::kQ5_0:
     case QuantType::kMXFP4:
-      return {32, QuantSums::kStart32, 16};
+      return {32, start32, 16};
     case QuantType::kQ8_0:
     case QuantType::kIQ4_NL:
-      return {32, QuantSums::kStart32, 128};
+      return {32, start32, offset_of_bytes};
     case QuantType::kQ4_1:
     case QuantType::kQ5_1:
       return {32, QuantSums::kScaled32, 0};
@@ -52,11 +56,11 @@ QuantLeftLayout quant_left_layout(QuantType type) {
     case QuantType::kQ2_K:
       return {256, QuantSums::kPairs16, 0};
     case QuantType::kQ3_K:
-      return {256, QuantSums::kStart16, 4};
+      return {256, start16, 4};
     case QuantType::kQ6_K:
-      return {256, QuantSums::kStart16, 32};
+      return {256, start16, 32};
     case QuantType::kIQ4_XS:
-      return {256, QuantSums::kStart32, 128};
+      return {256, start32, offset_of_bytes};
     default:
       break;
   }
@@ -73,9 +77,11 @@ void join_left_rows(const QuantLeftLayout& layout, const std::byte* const* rows,
     case QuantSums::kNone:
       return;
     case QuantSums::kStart32:
+    case QuantSums::kPairStart32:
     case QuantSums::kScaled32:
       return interleave<4>(rows, m, k / 32, sums, left);
     case QuantSums::kStart16:
+    case QuantSums::kPairStart16:
       return interleave<8>(rows, m, k / 32, sums, left);
     case QuantSums::kPairs32:
       return interleave<16>(rows, m, k / 256, sums, left);

@@ -8,8 +8,9 @@
 
 namespace conclave::kernels {
 
-void quantize_left_reference(QuantType type, const float* const* rows, std::int64_t m,
-                             std::int64_t k, std::byte* left) noexcept;
+// A left tile of any layout.
+void quantize_left_reference(const QuantLeftLayout& layout, const float* const* rows,
+                             std::int64_t m, std::int64_t k, std::byte* left) noexcept;
 
 extern const QuantKernels kQuantReference;
 extern const QuantKernels kQuantAvx2;

@@ -26,15 +26,23 @@ float quantize_group(const float* x, int count, std::int8_t* q) {
   return finite ? largest / 127.0f : std::nanf("");
 }
 
-int sum_of(const std::int8_t* q, int count) {
-  int sum = 0;
-  for (int i = 0; i < count; ++i) sum += q[i];
-  return sum;
+QuantSums16 sums_of_16(const std::int8_t* q) {
+  int first = 0, second = 0;
+  for (int i = 0; i < 16; i += 4) {
+    first += q[i] + q[i + 1];
+    second += q[i + 2] + q[i + 3];
+  }
+  return {static_cast<std::int16_t>(first), static_cast<std::int16_t>(second)};
+}
+
+void quantize_left(QuantType type, const float* const* rows, std::int64_t m, std::int64_t k,
+                   std::byte* left) noexcept {
+  quantize_left_reference(quant_left_layout(type, false), rows, m, k, left);
 }
 
 void product(const QuantTile& tile) noexcept {
   const QuantLayout& layout = *quant_layout(tile.type);
-  const QuantLeftLayout left = quant_left_layout(tile.type);
+  const QuantLeftLayout left = quant_left_layout(tile.type, false);
   const std::int64_t m = tile.rows, k = tile.k;
   const auto* const q = reinterpret_cast<const std::int8_t*>(tile.left);
   const auto* const scales = reinterpret_cast<const float*>(tile.left + left.scales_at(m, k));
@@ -66,9 +74,8 @@ void product(const QuantTile& tile) noexcept {
 
 }  // namespace
 
-void quantize_left_reference(QuantType type, const float* const* rows, std::int64_t m,
-                             std::int64_t k, std::byte* left) noexcept {
-  const QuantLeftLayout layout = quant_left_layout(type);
+void quantize_left_reference(const QuantLeftLayout& layout, const float* const* rows,
+                             std::int64_t m, std::int64_t k, std::byte* left) noexcept {
   auto* const all = reinterpret_cast<std::int8_t*>(left);
   auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
   std::byte* const sums = left + layout.sums_at(m, k);
@@ -81,14 +88,14 @@ void quantize_left_reference(QuantType type, const float* const* rows, std::int6
       for (int i = 0; i < layout.scale_group; i += 32) {
         const std::int64_t b = (at + i) / 32;
         std::memcpy(all + (b * m + r) * 32, q + i, 32);
-        const int low = sum_of(q + i, 16), high = sum_of(q + i + 16, 16);
-        put_sums(layout, sums, b * m + r, group * m + r, i / 32, low, high, scale);
+        put_sums(layout, sums, b * m + r, group * m + r, i / 32, sums_of_16(q + i),
+                 sums_of_16(q + i + 16), scale);
       }
     }
   }
 }
 
-constinit const QuantKernels kQuantReference = {sys::Isa::kReference, 32, quantize_left_reference,
+constinit const QuantKernels kQuantReference = {sys::Isa::kReference, 32, false, quantize_left,
                                                 product};
 
 }  // namespace conclave::kernels

@@ -35,7 +35,7 @@ template <int kBytes>
 // 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
 struct LeftBlock {
   const std::int8_t* q;       // [m][32]
-  const std::int32_t* start;  // [m]
+  const std::int32_t* start;  // [m], or pairs of int16
   const float* scale;         // [m]
   const float* scaled_sum;    // [m]
 };
@@ -44,9 +44,9 @@ template <class V, class T>
 using Number = typename V::template Number<T::kMost>;
 
 // What dot products of a group start from: a sum of the activations times the weights' offset.
-template <class V, bool kStart>
+template <class V, class T>
 [[gnu::always_inline]] inline typename V::I start_of(const std::int32_t* start) {
-  if constexpr (kStart) {
+  if constexpr (T::kOffset != 0) {
     return V::set1_32(*start);
   } else {
     return V::zero();
@@ -108,19 +108,17 @@ template <class V, class T, int R, class Numbers, class Done>
 [[gnu::always_inline]] inline void dots_of_32(const Numbers& w, const LeftBlock& left, Index r,
                                               const Done& done) {
   if constexpr (V::kPairs) {
-    V::template dots<T::kMost, 1, 1, R>(
+    V::template dots<T, 1, 1, R>(
         [&]<int, int j>() __attribute__((always_inline)) { return w(0, j); },
-        [&]<int, int j>() __attribute__((always_inline)) { return w.again(0, j); },
-        left.q + r * 32, 0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
-        [&]<int, int i, int>()
-            __attribute__((always_inline)) { return start_of<V, T::kStart>(left.start + r + i); },
+        [&]<int, int j>() __attribute__((always_inline)) { return w.again(0, j); }, left.q + r * 32,
+        0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
+        [&]<int, int i, int>() __attribute__((always_inline)) { return left.start + r + i; },
         [&]<int, int i, int>(typename V::I dot)
             __attribute__((always_inline)) { done.template operator()<i>(dot); });
   } else {
     typename V::I dot[R];
-    repeat<R>([&]<int i>() __attribute__((always_inline)) {
-      dot[i] = start_of<V, T::kStart>(left.start + r + i);
-    });
+    repeat<R>([&]<int i>()
+                  __attribute__((always_inline)) { dot[i] = start_of<V, T>(left.start + r + i); });
     repeat<8>([&]<int j>() __attribute__((always_inline)) {
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
         dot[i] = V::dot(dot[i], w(0, j), left.q + (r + i) * 32 + 4 * j);
@@ -131,9 +129,8 @@ template <class V, class T, int R, class Numbers, class Done>
 }
 
 template <class V, class T, int R, class Numbers>
-[[gnu::always_inline]] inline void rows_of_32(const Numbers& w, typename V::F d,
-                                              typename V::F min, const LeftBlock& left, Index r,
-                                              Sums& sums) {
+[[gnu::always_inline]] inline void rows_of_32(const Numbers& w, typename V::F d, typename V::F min,
+                                              const LeftBlock& left, Index r, Sums& sums) {
   dots_of_32<V, T, R>(
       w, left, r, [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
         float* sum = sums.of[r + i];
@@ -187,8 +184,12 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
     } else {
       keep_all(factors + T::kFactors, kept);
     }
-    const FromKept<V, T> w{kept};
-    for_rows<V>(first, m, [&]<int R>(Index r) { rows_of_32<V, T, R>(w, d, min, left, r, sums); });
+    for_rows<V>(first, m, [&]<int R>(Index r) {
+      const auto* from = &kept;
+      // Unknown, lest some of the numbers stay in registers over all rows and sums go to memory.
+      if constexpr (V::kPairs) asm volatile("" : "+r"(from));
+      rows_of_32<V, T, R>(FromKept<V, T>{*from}, d, min, left, r, sums);
+    });
   }
 }
 

@@ -13,7 +13,7 @@ namespace {
 struct SuperLeft {
   Index m;
   const std::int8_t* q;   // [8][m][32]
-  const std::byte* sums;  // int32 [8][m][T::kParts], or int16 [m][T::kMinPairs][2]
+  const std::byte* sums;  // int32 or pairs [8][m][T::kParts], or int16 [m][T::kMinPairs][2]
   const float* scale;     // [m]
 };
 inline SuperLeft first_super_left(const QuantTile& tile, const QuantLeftLayout& layout) {
@@ -24,7 +24,7 @@ inline SuperLeft first_super_left(const QuantTile& tile, const QuantLeftLayout& 
 template <class T>
 inline void next(SuperLeft& left) {
   left.q += left.m * 256;
-  left.sums += left.m * (T::kStart ? 8 * T::kParts * 4 : T::kMinPairs * 4);
+  left.sums += left.m * (T::kOffset != 0 ? 8 * T::kParts * 4 : T::kMinPairs * 4);
   left.scale += left.m;
 }
 
@@ -62,7 +62,7 @@ template <class V, class T, int R, int kFirst, int kCount, class Numbers>
         reinterpret_cast<const std::int32_t*>(left.sums) + ((kFirst + g) * m + r) * T::kParts;
     repeat<R>([&]<int i>() __attribute__((always_inline)) {
       repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
-        dot[g][p][i] = start_of<V, T::kStart>(start + i * T::kParts + p);
+        dot[g][p][i] = start_of<V, T>(start + i * T::kParts + p);
       });
     });
   });
@@ -100,10 +100,6 @@ template <class V, class T, int R, int kFirst = 0, class Numbers>
   }
 }
 
-// Whether sums of pairs of a super-block are added as integers (Super).
-template <class V, class T>
-constexpr bool kIntegers = V::kPairs && !T::kStart;
-
 // Groups first .. first + G - 1 times rows r .. r + R - 1, by sums of pairs: to part, of integers
 // or floats.
 template <class V, class T, int G, int R, class Numbers, class Part>
@@ -113,29 +109,28 @@ template <class V, class T, int G, int R, class Numbers, class Part>
   const Index row = first * m + r;
   const auto* starts = reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts;
   // Several groups end their first parts before their second ones: floats are added in order.
-  constexpr bool kLater = G > 1 && T::kParts > 1 && !kIntegers<V, T>;
+  constexpr bool kLater = G > 1 && T::kParts > 1 && !T::kIntegers;
   typename V::I later[G][T::kParts][R];
   const auto add = [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
-    if constexpr (kIntegers<V, T>) {
+    if constexpr (T::kIntegers) {
       part[i] = V::add32(part[i], dot);
     } else {
       part[i] = V::fma(V::to_float(dot), super.scale[T::kParts * (first + g) + p], part[i]);
     }
   };
-  V::template dots<T::kMost, T::kParts, G, R>(
+  V::template dots<T, T::kParts, G, R>(
       [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
       [&]<int g, int j>() __attribute__((always_inline)) { return numbers.again(first + g, j); },
       left.q + row * 32, m * 32,
       [&]<int g, int p>() __attribute__((always_inline)) {
-        if constexpr (kIntegers<V, T>) {
+        if constexpr (T::kIntegers) {
           return super.scale_pairs[T::kParts * (first + g) + p];
         } else {
           return V::set1_16(1);
         }
       },
-      [&]<int g, int i, int p>() __attribute__((always_inline)) {
-        return start_of<V, T::kStart>(starts + (g * m + i) * T::kParts + p);
-      },
+      [&]<int g, int i, int p>()
+          __attribute__((always_inline)) { return starts + (g * m + i) * T::kParts + p; },
       [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
         if constexpr (kLater) {
           later[g][p][i] = dot;
@@ -177,7 +172,7 @@ template <class V, class T, int R, class Numbers>
                                                    const SuperLeft& left, Index m, Index r,
                                                    typename V::F* total) {
   typename V::F part[R];
-  if constexpr (kIntegers<V, T>) {
+  if constexpr (T::kIntegers) {
     typename V::I sum[R];
     repeat<R>([&]<int i>() __attribute__((always_inline)) { sum[i] = V::zero(); });
     all_pairs<V, T, R>(numbers, super, left, m, r, sum);

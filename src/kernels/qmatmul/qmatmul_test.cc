@@ -7,6 +7,7 @@
 #include "kernels/choice.h"
 #include "kernels/matmul/matmul_testing.h"
 #include "kernels/qmatmul/qmatmul_kernels.h"
+#include "kernels/qmatmul/qmatmul_list.h"
 #include "kernels/qmatmul/qmatmul_testing.h"
 
 namespace conclave::kernels {
@@ -34,7 +35,7 @@ struct Left {
   std::vector<std::byte> bytes;
   std::size_t size;
   Left(const QuantKernels& kernel, QuantType type, MatrixView<const float> x)
-      : size(static_cast<std::size_t>(quant_left_layout(type).size(x.rows, x.cols))) {
+      : size(static_cast<std::size_t>(kernel.left_layout(type).size(x.rows, x.cols))) {
     bytes.assign(size + 64, std::byte{0x5a});
     std::vector<const float*> rows;
     for (std::int64_t r = 0; r < x.rows; ++r) rows.push_back(x.row(r));
@@ -52,7 +53,7 @@ std::vector<std::byte> joined(const QuantKernels& kernel, QuantType type,
   std::vector<const std::byte*> rows;
   for (std::int64_t r = 0; r < x.rows; ++r) singles.emplace_back(kernel, type, x.rows_range(r, 1));
   for (const Left& single : singles) rows.push_back(single.bytes.data());
-  const QuantLeftLayout layout = quant_left_layout(type);
+  const QuantLeftLayout layout = kernel.left_layout(type);
   std::vector<std::byte> tile(static_cast<std::size_t>(layout.size(x.rows, x.cols)) + 64,
                               std::byte{0x5a});
   join_left_rows(layout, rows.data(), x.rows, x.cols, tile.data());
@@ -60,8 +61,9 @@ std::vector<std::byte> joined(const QuantKernels& kernel, QuantType type,
 }
 
 // What the left tile says: x as the product sees it.
-GuardedMatrix seen(QuantType type, const Left& left, std::int64_t m, std::int64_t k) {
-  const QuantLeftLayout layout = quant_left_layout(type);
+GuardedMatrix seen(const QuantKernels& kernel, QuantType type, const Left& left, std::int64_t m,
+                   std::int64_t k) {
+  const QuantLeftLayout layout = kernel.left_layout(type);
   const auto* q = reinterpret_cast<const std::int8_t*>(left.bytes.data());
   const auto* scales = reinterpret_cast<const float*>(left.bytes.data() + layout.scales_at(m, k));
   GuardedMatrix x(m, k);
@@ -103,14 +105,14 @@ TEST(QuantPanels, RowsComeBackWholeAndNothingElseIsTouched) {
 TEST(QuantLeft, RoundsToTheNearestOf255LevelsOfTheLargest) {
   for (const QuantKernels& kernel : runnable(quant_kernels())) {
     for (QuantType type : quantised_types()) {
-      const int group = quant_left_layout(type).scale_group;
+      const int group = kernel.left_layout(type).scale_group;
       GuardedMatrix x(3, 512, 5, 3);
       x.randomise(2);
       for (std::int64_t i = 256; i < 512; ++i) x.view()(1, i) = 0;
       x.view()(2, 0) = -1e-42f;  // alone in its group: a subnormal scale, without an inverse
       for (std::int64_t i = 1; i < group; ++i) x.view()(2, i) = 0;
       const Left left(kernel, type, x.view());
-      GuardedMatrix back = seen(type, left, 3, 512);
+      GuardedMatrix back = seen(kernel, type, left, 3, 512);
       for (std::int64_t r = 0; r < 3; ++r) {
         for (std::int64_t i = 0; i < 512; ++i) {
           float largest = 0;
@@ -132,8 +134,12 @@ TEST(QuantLeft, AllInstructionSetsAndJoinedRowsMakeTheSameTile) {
         GuardedMatrix x(m, 512, 1, 1);
         x.randomise(static_cast<std::uint64_t>(m));
         x.view()(0, 5) = 0.5f / 127 * 100;
-        const Left a(quant_kernels().front(), type, x.view()), b(kernel, type, x.view());
-        ASSERT_EQ(std::memcmp(a.bytes.data(), b.bytes.data(), a.size), 0)
+        const Left b(kernel, type, x.view());
+        std::vector<std::byte> a(b.size, std::byte{0x5a});
+        std::vector<const float*> rows;
+        for (std::int64_t r = 0; r < m; ++r) rows.push_back(x.view().row(r));
+        quantize_left_reference(kernel.left_layout(type), rows.data(), m, 512, a.data());
+        ASSERT_EQ(std::memcmp(a.data(), b.bytes.data(), b.size), 0)
             << sys::isa_name(kernel.isa) << " " << quant_info(type).name;
         const std::vector<std::byte> c = joined(kernel, type, x.view());
         ASSERT_EQ(c, b.bytes) << "joined, " << quant_info(type).name;
@@ -159,7 +165,7 @@ TEST(QuantProduct, EqualsTheF64ProductOfWhatIsStored) {
         kernel.product({type, left.bytes.data(), right.data(), k, m, n, y.view().data,
                         y.view().stride, false});
         y.expect_guards("product");
-        GuardedMatrix rounded = seen(type, left, m, k);
+        GuardedMatrix rounded = seen(kernel, type, left, m, k);
         const auto expected = conclave::testing::product_f64(
             rounded.view(), MatrixView<const float>(w.data(), n, k), DType::kF32);
         EXPECT_LE(conclave::testing::nmse(y.view(), expected), 3e-12)
@@ -199,7 +205,7 @@ TEST(QuantProduct, RowHasTheSameBitsInTilesOfAnySize) {
 // x as ggml quantises it beside a type: blocks of 32 whose scale is rounded to f16 (Q8_0), or of
 // 256 with an f32 scale of the largest number's sign (Q8_K).
 GuardedMatrix as_ggml(QuantType type, MatrixView<const float> x) {
-  const std::int64_t group = quant_left_layout(type).scale_group;
+  const std::int64_t group = quant_left_layout(type, false).scale_group;
   GuardedMatrix rounded(x.rows, x.cols);
   for (std::int64_t r = 0; r < x.rows; ++r) {
     for (std::int64_t at = 0; at < x.cols; at += group) {
@@ -271,7 +277,7 @@ TEST(QuantProduct, ExtremesDoNotSaturate) {
             kernel.product({type, left.bytes.data(), right.data(), k, m, n, y.view().data,
                             y.view().stride, false});
             const auto expected = conclave::testing::product_f64(
-                seen(type, left, m, k).view(), MatrixView<const float>(w.data(), n, k),
+                seen(kernel, type, left, m, k).view(), MatrixView<const float>(w.data(), n, k),
                 DType::kF32);
             double size = 0;
             for (float value : w) size = std::max(size, std::fabs(static_cast<double>(value)));

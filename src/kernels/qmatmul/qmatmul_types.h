@@ -1,7 +1,7 @@
 // How each quantised type is taken apart, once over a vector type V (see qmatmul_body.h): eight
 // vectors of unsigned bytes for 32 numbers, and the scales of 16 rows. Blocks are those of
 // qmatmul_layout.h: factors, planes, words; kFactors, kPlanes and kWords are their bytes. kMost is
-// the largest of the unsigned numbers.
+// the largest of the unsigned numbers, which are kOffset above what they stand for.
 #pragma once
 
 #include <cstddef>
@@ -49,8 +49,8 @@ template <class V>
 struct TakeQ4_0 {
   static constexpr int kFactors = 32, kPlanes = 0, kWords = 256;
   static constexpr int kGroups = 1;
-  static constexpr bool kStart = true, kMin = false;
-  static constexpr int kMost = 15;
+  static constexpr bool kMin = false;
+  static constexpr int kMost = 15, kOffset = 8;
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
     return nibbles<V>(words, j);
   }
@@ -58,13 +58,13 @@ struct TakeQ4_0 {
 };
 template <class V>
 struct TakeQ4_1 : TakeQ4_0<V> {
-  static constexpr int kFactors = 64;
-  static constexpr bool kStart = false, kMin = true;
+  static constexpr int kFactors = 64, kOffset = 0;
+  static constexpr bool kMin = true;
   static typename V::F min(const std::byte* factors) { return V::halves(factors + 32); }
 };
 template <class V>
 struct TakeQ5_0 : TakeQ4_0<V> {
-  static constexpr int kWords = 320, kMost = 31;
+  static constexpr int kWords = 320, kMost = 31, kOffset = 16;
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
     return V::bit_or(nibbles<V>(words + 64, j), fifth_bits<V>(words, j));
   }
@@ -78,21 +78,21 @@ struct TakeQ5_1 : TakeQ4_1<V> {
 };
 template <class V>
 struct TakeQ8_0 : TakeQ4_0<V> {
-  static constexpr int kWords = 512, kMost = 255;
+  static constexpr int kWords = 512, kMost = 255, kOffset = 128;
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
     return V::bit_xor(V::load(words + 64 * j), V::set1_8(-128));  // signed q to unsigned q + 128
   }
 };
 template <class V>
 struct TakeIQ4_NL : TakeQ4_0<V> {
-  static constexpr int kMost = 241;
+  static constexpr int kMost = 241, kOffset = 128;
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
     return V::shuffle(V::table(kNonlinear4Levels), nibbles<V>(words, j));
   }
 };
 template <class V>
 struct TakeMXFP4 : TakeQ4_0<V> {
-  static constexpr int kFactors = 16, kMost = 28;
+  static constexpr int kFactors = 16, kMost = 28, kOffset = 16;
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int, int j) {
     return V::shuffle(V::table(kE2M1Levels), nibbles<V>(words, j));
   }
@@ -103,7 +103,7 @@ struct TakeMXFP4 : TakeQ4_0<V> {
 // and planes -> the scales of the groups of 16 or 32, and the minimums of neighbouring groups as
 // pairs of int16.
 //
-// Groups that start from 0 may be added as integers: products of pairs take their scales on the way
+// kIntegers: groups are added as integers: products of pairs take the groups' scales on the way
 // into 32 bits, which costs nothing, and d multiplies their sum.
 template <class V>
 struct Super {
@@ -123,32 +123,39 @@ inline void set_scales(Super<V>& s, typename V::F d, const std::uint8_t* values,
     s.scale[g] = V::mul(d, V::to_float(v));
   });
 }
-// The same of types that start from 0.
+template <class V, int kCount, bool kSigned>
+inline void set_scale_pairs(Super<V>& s, typename V::F d, const std::uint8_t* values) {
+  s.d = d;
+  repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+    s.scale_pairs[g] = V::template words_of_bytes<kSigned>(values + 16 * g, values + 16 * g);
+  });
+}
+// Scales that are integers where the type's kIntegers says so.
 template <class V, int kCount>
-inline void set_scales_from_0(Super<V>& s, typename V::F d, const std::uint8_t* values) {
+inline void set_integer_scales(Super<V>& s, typename V::F d, const std::uint8_t* values) {
   if constexpr (!V::kPairs) {
     set_scales<V, kCount>(s, d, values);
   } else {
-    s.d = d;
-    repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
-      const auto v = V::bytes(values + 16 * g);
-      s.scale_pairs[g] = V::bit_or(v, V::shift_left_half(v));
-    });
+    set_scale_pairs<V, kCount, false>(s, d, values);
   }
 }
 template <class V, int kPairs>
 inline void set_min_pairs(Super<V>& s, const std::uint8_t* values) {
   repeat<kPairs>([&]<int p>() __attribute__((always_inline)) {
-    const auto first = V::bytes(values + 32 * p), second = V::bytes(values + 32 * p + 16);
-    s.min_pairs[p] = V::bit_or(first, V::shift_left_half(second));
+    const std::uint8_t *first = values + 32 * p, *second = first + 16;
+    if constexpr (V::kPairs) {
+      s.min_pairs[p] = V::template words_of_bytes<false>(first, second);
+    } else {
+      s.min_pairs[p] = V::bit_or(V::bytes(first), V::shift_left_half(V::bytes(second)));
+    }
   });
 }
 
 template <class V>
 struct TakeQ4_K {
   static constexpr int kGroups = 8;
-  static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048, kMost = 15;
-  static constexpr bool kStart = false;
+  static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048, kMost = 15, kOffset = 0;
+  static constexpr bool kIntegers = V::kPairs;
   static constexpr int kParts = 1, kMinPairs = 4;
   static void scales(const std::byte* factors, Super<V>& s) {
     const std::byte* planes = factors + kFactors;
@@ -160,7 +167,7 @@ struct TakeQ4_K {
     V::store(min, V::bit_and(b, six));
     V::store(min + 64, V::bit_or(V::bit_and(V::shift_right(c, 4), low),
                                  V::bit_and(V::shift_right(b, 2), high)));
-    set_scales_from_0<V, 8>(s, V::halves(factors), scale);
+    set_integer_scales<V, 8>(s, V::halves(factors), scale);
     set_min_pairs<V, 4>(s, min);
     s.d_min = V::halves(factors + 32);
   }
@@ -201,8 +208,8 @@ struct TakeQ5_K : TakeQ4_K<V> {
 template <class V>
 struct TakeQ2_K {
   static constexpr int kGroups = 8;
-  static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024, kMost = 3;
-  static constexpr bool kStart = false;
+  static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024, kMost = 3, kOffset = 0;
+  static constexpr bool kIntegers = V::kPairs;
   static constexpr int kParts = 2, kMinPairs = 8;
   static void prepare(const std::byte* factors, Super<V>& s) {
     const auto low = V::set1_8(0x0f);
@@ -212,7 +219,7 @@ struct TakeQ2_K {
       V::store(scale + 64 * i, V::bit_and(v, low));
       V::store(min + 64 * i, V::bit_and(V::shift_right(v, 4), low));
     }
-    set_scales_from_0<V, 16>(s, V::halves(factors), scale);
+    set_integer_scales<V, 16>(s, V::halves(factors), scale);
     set_min_pairs<V, 8>(s, min);
     s.d_min = V::halves(factors + 32);
   }
@@ -224,8 +231,8 @@ struct TakeQ2_K {
 template <class V>
 struct TakeQ3_K {
   static constexpr int kGroups = 8;
-  static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536, kMost = 7;
-  static constexpr bool kStart = true;
+  static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536, kMost = 7, kOffset = 4;
+  static constexpr bool kIntegers = V::kPairs;
   static constexpr int kParts = 2, kMinPairs = 0;
   // Scale i has four low bits in half i / 8 of byte i % 8, and two high ones, number i / 4, in
   // byte 8 + i % 4.
@@ -241,7 +248,14 @@ struct TakeQ3_K {
     V::store(scale + 64, join(b, V::shift_left(c, 2)));
     V::store(scale + 128, join(V::shift_right(a, 4), c));
     V::store(scale + 192, join(V::shift_right(b, 4), V::shift_right(c, 2)));
-    set_scales<V, 16>(s, V::halves(factors), scale, -32);
+    if constexpr (V::kPairs) {
+      repeat<4>([&]<int i>() __attribute__((always_inline)) {
+        V::store(scale + 64 * i, V::add8(V::load(scale + 64 * i), V::set1_8(-32)));
+      });
+      set_scale_pairs<V, 16, true>(s, V::halves(factors), scale);
+    } else {
+      set_scales<V, 16>(s, V::halves(factors), scale, -32);
+    }
   }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
     const auto pairs = V::load(g < 4 ? words + 128 * j + 64 : words + 1024 + 64 * j);
@@ -252,12 +266,16 @@ struct TakeQ3_K {
 template <class V>
 struct TakeQ6_K {
   static constexpr int kGroups = 8;
-  static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072, kMost = 63;
-  static constexpr bool kStart = true;
+  static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072, kMost = 63, kOffset = 32;
+  static constexpr bool kIntegers = V::kPairs;
   static constexpr int kParts = 2, kMinPairs = 0;
   static void prepare(const std::byte* factors, Super<V>& s) {
-    set_scales<V, 16, true>(s, V::halves(factors),
-                            reinterpret_cast<const std::uint8_t*>(factors + kFactors));
+    const auto* scale = reinterpret_cast<const std::uint8_t*>(factors + kFactors);
+    if constexpr (V::kPairs) {
+      set_scale_pairs<V, 16, true>(s, V::halves(factors), scale);
+    } else {
+      set_scales<V, 16, true>(s, V::halves(factors), scale);
+    }
   }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
     const std::byte* step = words + g / 4 * 1536 + 192 * j;
@@ -269,8 +287,8 @@ struct TakeQ6_K {
 template <class V>
 struct TakeIQ4_XS {
   static constexpr int kGroups = 8;
-  static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048, kMost = 241;
-  static constexpr bool kStart = true;
+  static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048, kMost = 241, kOffset = 128;
+  static constexpr bool kIntegers = false;
   static constexpr int kParts = 1, kMinPairs = 0;
   static void prepare(const std::byte* factors, Super<V>& s) {
     const auto* lows = reinterpret_cast<const std::uint8_t*>(factors + kFactors);
