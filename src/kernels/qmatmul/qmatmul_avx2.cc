@@ -1,7 +1,6 @@
 // AVX2 without a dot product instruction: vpmaddubsw sums pairs of products in 16 bits, as many
-// steps as fit are added there, and vpmaddwd sums the pairs into 32 bits. Weights of four bits take
-// all eight steps of 32 numbers. Weights of eight are two of four: the low half and the high one,
-// whose sums count sixteen times.
+// steps as fit are added there, and vpmaddwd sums the pairs into 32 bits. Weights of eight bits are
+// widened to 16 and take vpmaddwd at once.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -26,20 +25,20 @@ struct Pair256 {
   static constexpr bool kPairs = true;
   static constexpr int kGroups = 4;
 
-  // Bytes above 127 come in halves: a pair of their products does not fit 16 bits.
-  struct Halves {
-    I low, high;
+  // Bytes above 127, a pair of whose products does not fit 16 bits, come as signed words: numbers 0
+  // and 2 of each four, and 1 and 3. Activations are words in the same order.
+  struct Words {
+    I even, odd;
   };
-  static constexpr int kNibble = 15;
   template <int kMost>
-  static constexpr bool kInHalves = kMost > 127;
+  static constexpr bool kInWords = kMost > 127;
   template <int kMost>
-  using Number = std::conditional_t<kInHalves<kMost>, Halves, I>;
+  using Number = std::conditional_t<kInWords<kMost>, Words, I>;
   template <int kMost>
   [[gnu::always_inline]] static Number<kMost> number(I v) {
-    if constexpr (kInHalves<kMost>) {
-      const I low = set1_8(kNibble);
-      return {bit_and(v, low), bit_and(shift_right(v, 4), low)};
+    if constexpr (kInWords<kMost>) {
+      const I number = bit_xor(v, set1_8(-128));
+      return {signed_right(shift_left(number, 8), 8), signed_right(number, 8)};
     } else {
       return v;
     }
@@ -47,20 +46,20 @@ struct Pair256 {
   // In memory: as values, GCC copies them in pieces.
   template <int kMost>
   struct alignas(32) Kept {
-    std::byte bytes[kInHalves<kMost> ? 128 : 64];
+    std::byte bytes[kInWords<kMost> ? 128 : 64];
   };
   template <int kMost>
   [[gnu::always_inline]] static void keep(const Number<kMost>& v, Kept<kMost>& to) {
-    if constexpr (kInHalves<kMost>) {
-      store(to.bytes, v.low);
-      store(to.bytes + 64, v.high);
+    if constexpr (kInWords<kMost>) {
+      store(to.bytes, v.even);
+      store(to.bytes + 64, v.odd);
     } else {
       store(to.bytes, v);
     }
   }
   template <int kMost>
   [[gnu::always_inline]] static Number<kMost> kept(const Kept<kMost>& from) {
-    if constexpr (kInHalves<kMost>) {
+    if constexpr (kInWords<kMost>) {
       return {load(from.bytes), load(from.bytes + 64)};
     } else {
       return load(from.bytes);
@@ -91,6 +90,9 @@ struct Pair256 {
     return {_mm256_srli_epi16(v.a, n), _mm256_srli_epi16(v.b, n)};
   }
   static I shift_left(I v, int n) { return {_mm256_slli_epi16(v.a, n), _mm256_slli_epi16(v.b, n)}; }
+  static I signed_right(I v, int n) {
+    return {_mm256_srai_epi16(v.a, n), _mm256_srai_epi16(v.b, n)};
+  }
   static I shift_left_half(I v) { return {_mm256_slli_epi32(v.a, 16), _mm256_slli_epi32(v.b, 16)}; }
   static I table(const std::uint8_t* levels) {
     return both(
@@ -136,6 +138,12 @@ struct Pair256 {
     sum2 = kFirst && !kStart ? products2 : _mm256_add_epi16(sum2, products2);
     asm("" : "+x"(sum), "+x"(sum2));
   }
+  template <bool kFirst>
+  [[gnu::always_inline]] static void step_of_words(I& sum, I w, __m256i q) {
+    const I products = {_mm256_madd_epi16(w.a, q), _mm256_madd_epi16(w.b, q)};
+    sum = kFirst ? products : add32(sum, products);
+    asm("" : "+x"(sum.a), "+x"(sum.b));
+  }
   static I set1_16(int v) { return both(_mm256_set1_epi16(static_cast<short>(v))); }
   // Sums of pairs, times a factor.
   [[gnu::always_inline]] static I pairs(I sum, I factor) {
@@ -143,19 +151,26 @@ struct Pair256 {
   }
   // Steps of numbers up to `most` away from 0 whose sums fit 16 bits; sums on the way may wrap.
   static constexpr int fitting(int most) { return 32767 / (2 * 127 * most); }
-  template <class T, int kParts, int G, int R, class Numbers, class Again, class Factor,
-            class Start, class Done>
-  [[gnu::always_inline]] static void dots(const Numbers& w, const Again& again,
-                                          const std::int8_t* x, Index stride, const Factor& factor,
-                                          const Start& start, const Done& done) {
-    if constexpr (kInHalves<T::kMost>) {
-      static_assert(kParts == 1 && fitting(kNibble) >= 8 && T::kOffset == 8 * 16);
-      I total[G][R];
-      half_columns<&I::a, G, R>(w, x, stride, start, total);
-      half_columns<&I::b, G, R>(again, x, stride, start, total);
+  template <class T, int kParts, int G, int R, class Numbers, class Factor, class Start, class Done>
+  [[gnu::always_inline]] static void dots(const Numbers& w, const std::byte* x, Index stride,
+                                          const Factor& factor, const Start& start,
+                                          const Done& done) {
+    if constexpr (kInWords<T::kMost>) {
+      static_assert(kParts == 1 && T::kOffset == 128);
+      I sum[G][R];
+      repeat<8>([&]<int j>() __attribute__((always_inline)) {
+        repeat<G>([&]<int g>() __attribute__((always_inline)) {
+          const Words numbers = w.template operator()<g, j>();
+          repeat<R>([&]<int i>() __attribute__((always_inline)) {
+            const std::byte* q = x + g * stride + 64 * i + 8 * j;
+            step_of_words<j == 0>(sum[g][i], numbers.even, four(q));
+            step_of_words<false>(sum[g][i], numbers.odd, four(q + 4));
+          });
+        });
+      });
       repeat<G>([&]<int g>() __attribute__((always_inline)) {
         repeat<R>([&]<int i>() __attribute__((always_inline)) {
-          done.template operator()<g, i, 0>(total[g][i]);
+          done.template operator()<g, i, 0>(sum[g][i]);
         });
       });
     } else {
@@ -189,36 +204,6 @@ struct Pair256 {
         }
       });
     }
-  }
-  // Half of the columns of weights in halves: a row takes a register for each half.
-  template <__m256i I::*kColumns, int G, int R, class Numbers, class Start>
-  [[gnu::always_inline]] static void half_columns(const Numbers& w, const std::int8_t* x,
-                                                  Index stride, const Start& start,
-                                                  I (&total)[G][R]) {
-    // Another x, lest activations of the first half wait in memory for the second.
-    asm volatile("" : "+r"(x));
-    __m256i low[G][R], high[G][R];
-    repeat<8>([&]<int j>() __attribute__((always_inline)) {
-      repeat<G>([&]<int g>() __attribute__((always_inline)) {
-        const Halves numbers = w.template operator()<g, j>();
-        repeat<R>([&]<int i>() __attribute__((always_inline)) {
-          const __m256i q = four(x + g * stride + 32 * i + 4 * j);
-          if constexpr (j == 0) {
-            low[g][i] = _mm256_setzero_si256();
-            high[g][i] = four(start.template operator()<g, i, 0>());
-          }
-          step<false, false>(low[g][i], high[g][i], numbers.low.*kColumns, numbers.high.*kColumns,
-                             q, nullptr);
-        });
-      });
-    });
-    repeat<G>([&]<int g>() __attribute__((always_inline)) {
-      repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        total[g][i].*kColumns =
-            _mm256_add_epi32(_mm256_madd_epi16(low[g][i], _mm256_set1_epi16(1)),
-                             _mm256_madd_epi16(high[g][i], _mm256_set1_epi16(16)));
-      });
-    });
   }
   static I dot16(I sum, I w, const std::int16_t* x) {
     const __m256i q = four(x);
@@ -275,6 +260,13 @@ struct Pair256 {
     return {static_cast<std::int16_t>(both), static_cast<std::int16_t>(both >> 16)};
   }
   static I round(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
+  static void put_words(const std::int8_t* q, std::byte* to) {
+    const auto words = [](const std::int8_t* p) {
+      const __m256i v = _mm256_cvtepi8_epi16(sixteen(p));
+      return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(v, 0xd8), 0xd8);  // 0 2 1 3
+    };
+    store(to, {words(q), words(q + 16)});
+  }
   static void store_bytes(std::int8_t* p, I v) {
     const __m256i halves = _mm256_packs_epi32(v.a, v.b);  // lanes 0-3 8-11 | 4-7 12-15
     const __m256i order = _mm256_permute4x64_epi64(halves, 0xd8);

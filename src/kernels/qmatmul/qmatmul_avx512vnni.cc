@@ -26,6 +26,8 @@ struct Vnni512 {
   static constexpr bool kPairs = false;
 
   template <int>
+  static constexpr bool kInWords = false;
+  template <int>
   using Number = I;
   template <int>
   using Kept = I;
@@ -70,7 +72,7 @@ struct Vnni512 {
     __builtin_memcpy(&v, p, sizeof(v));
     return _mm512_set1_epi32(v);
   }
-  static I dot(I sum, I w, const std::int8_t* x) {
+  static I dot(I sum, I w, const std::byte* x) {
 #if defined(__clang__) || defined(__SANITIZE_ADDRESS__)
     return _mm512_dpbusd_epi32(sum, w, four(x));
 #else

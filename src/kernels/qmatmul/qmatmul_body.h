@@ -122,7 +122,6 @@ template <class V>
 void quantize_left(QuantType type, const float* const* rows, std::int64_t m, std::int64_t k,
                    std::byte* left) noexcept {
   const QuantLeftLayout layout = quant_left_layout(type, V::kPairs);
-  auto* const q = reinterpret_cast<std::int8_t*>(left);
   auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
   std::byte* const extra = left + layout.sums_at(m, k);
   alignas(64) std::int8_t group[256];
@@ -133,7 +132,10 @@ void quantize_left(QuantType type, const float* const* rows, std::int64_t m, std
       scales[g * m + r] = scale;
       for (int i = 0; i < layout.scale_group / 32; ++i) {
         const Index b = (at / 32 + i) * m + r;
-        __builtin_memcpy(q + b * 32, group + 32 * i, 32);
+        if constexpr (V::kPairs) {
+          if (layout.number_bytes == 2) V::put_words(group + 32 * i, left + b * 64);
+        }
+        if (layout.number_bytes == 1) __builtin_memcpy(left + b * 32, group + 32 * i, 32);
         put_sums(layout, extra, b, g * m + r, i, sums[2 * i], sums[2 * i + 1], scale);
       }
     }

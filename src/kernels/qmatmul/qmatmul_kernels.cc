@@ -32,12 +32,14 @@ std::span<const QuantKernels> quant_kernels() {
 }
 
 // Offsets: levels of IQ4 types go from -127 to 113 and of MXFP4 from -12 to 12; they are held
-// unsigned too. See the traits in qmatmul_types.h. Products by pairs take a byte as two halves of
-// four bits, of which the high one starts from the offset.
+// unsigned too. See the traits in qmatmul_types.h. Products by pairs take bytes as signed words.
 QuantLeftLayout quant_left_layout(QuantType type, bool pairs) {
   const QuantSums start32 = pairs ? QuantSums::kPairStart32 : QuantSums::kStart32;
   const QuantSums start16 = pairs ? QuantSums::kPairStart16 : QuantSums::kStart16;
-  const int offset_of_bytes = pairs ? 128 / 16 : 128;
+  const auto bytes = [&](int group) {
+    return pairs ? QuantLeftLayout{group, QuantSums::kNone, 0, 2}
+                 : QuantLeftLayout{group, QuantSums::kStart32, 128};
+  };
   switch (type) {
     case QuantType::kQ4_0:
       return {32, start32, 8};
@@ -46,7 +48,7 @@ QuantLeftLayout quant_left_layout(QuantType type, bool pairs) {
       return {32, start32, 16};
     case QuantType::kQ8_0:
     case QuantType::kIQ4_NL:
-      return {32, start32, offset_of_bytes};
+      return bytes(32);
     case QuantType::kQ4_1:
     case QuantType::kQ5_1:
       return {32, QuantSums::kScaled32, 0};
@@ -60,7 +62,7 @@ QuantLeftLayout quant_left_layout(QuantType type, bool pairs) {
     case QuantType::kQ6_K:
       return {256, start16, 32};
     case QuantType::kIQ4_XS:
-      return {256, start32, offset_of_bytes};
+      return bytes(256);
     default:
       break;
   }
@@ -69,7 +71,11 @@ QuantLeftLayout quant_left_layout(QuantType type, bool pairs) {
 
 void join_left_rows(const QuantLeftLayout& layout, const std::byte* const* rows, std::int64_t m,
                     std::int64_t k, std::byte* left) noexcept {
-  interleave<32>(rows, m, k / 32, {0, 0}, left);
+  if (layout.number_bytes == 1) {
+    interleave<32>(rows, m, k / 32, {0, 0}, left);
+  } else {
+    interleave<64>(rows, m, k / 32, {0, 0}, left);
+  }
   const std::array scales = {layout.scales_at(1, k), layout.scales_at(m, k)};
   interleave<4>(rows, m, k / layout.scale_group, scales, left);
   const std::array sums = {layout.sums_at(1, k), layout.sums_at(m, k)};

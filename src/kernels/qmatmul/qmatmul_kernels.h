@@ -49,9 +49,10 @@ struct QuantLeftLayout {
   int scale_group;  // 32 or 256
   QuantSums sums;
   int offset;
+  int number_bytes = 1;  // int8, or int16, numbers 0, 2, 1 and 3 of each four
 
   bool operator==(const QuantLeftLayout&) const = default;
-  std::int64_t scales_at(std::int64_t m, std::int64_t k) const { return m * k; }
+  std::int64_t scales_at(std::int64_t m, std::int64_t k) const { return m * k * number_bytes; }
   std::int64_t sums_at(std::int64_t m, std::int64_t k) const {
     return scales_at(m, k) + m * (k / scale_group) * 4;
   }

@@ -1,5 +1,6 @@
 #include "kernels/qmatmul/qmatmul_list.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -24,6 +25,18 @@ float quantize_group(const float* x, int count, std::int8_t* q) {
     q[i] = static_cast<std::int8_t>(std::lrintf(scaled));
   }
   return finite ? largest / 127.0f : std::nanf("");
+}
+
+void put_numbers(const QuantLeftLayout& layout, const std::int8_t* q, std::byte* to) {
+  if (layout.number_bytes == 1) {
+    std::memcpy(to, q, 32);
+    return;
+  }
+  for (int i = 0; i < 32; ++i) {
+    constexpr std::array kPlace = {0, 2, 1, 3};
+    const std::int16_t number = q[i / 4 * 4 + kPlace[static_cast<std::size_t>(i % 4)]];
+    std::memcpy(to + 2 * i, &number, 2);
+  }
 }
 
 QuantSums16 sums_of_16(const std::int8_t* q) {
@@ -76,7 +89,6 @@ void product(const QuantTile& tile) noexcept {
 
 void quantize_left_reference(const QuantLeftLayout& layout, const float* const* rows,
                              std::int64_t m, std::int64_t k, std::byte* left) noexcept {
-  auto* const all = reinterpret_cast<std::int8_t*>(left);
   auto* const scales = reinterpret_cast<float*>(left + layout.scales_at(m, k));
   std::byte* const sums = left + layout.sums_at(m, k);
   std::int8_t q[256];
@@ -87,7 +99,7 @@ void quantize_left_reference(const QuantLeftLayout& layout, const float* const* 
       scales[group * m + r] = scale;
       for (int i = 0; i < layout.scale_group; i += 32) {
         const std::int64_t b = (at + i) / 32;
-        std::memcpy(all + (b * m + r) * 32, q + i, 32);
+        put_numbers(layout, q + i, left + (b * m + r) * 32 * layout.number_bytes);
         put_sums(layout, sums, b * m + r, group * m + r, i / 32, sums_of_16(q + i),
                  sums_of_16(q + i + 16), scale);
       }

@@ -34,7 +34,7 @@ template <int kBytes>
 
 // 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
 struct LeftBlock {
-  const std::int8_t* q;       // [m][32]
+  const std::byte* q;         // [m][kLeft<V, T>]
   const std::int32_t* start;  // [m], or pairs of int16
   const float* scale;         // [m]
   const float* scaled_sum;    // [m]
@@ -43,10 +43,16 @@ struct LeftBlock {
 template <class V, class T>
 using Number = typename V::template Number<T::kMost>;
 
+// Bytes of 32 numbers of a left tile, and whether it has starts.
+template <class V, class T>
+constexpr int kLeft = V::template kInWords<T::kMost> ? 64 : 32;
+template <class V, class T>
+constexpr bool kStarts = T::kOffset != 0 && !V::template kInWords<T::kMost>;
+
 // What dot products of a group start from: a sum of the activations times the weights' offset.
 template <class V, class T>
 [[gnu::always_inline]] inline typename V::I start_of(const std::int32_t* start) {
-  if constexpr (T::kOffset != 0) {
+  if constexpr (kStarts<V, T>) {
     return V::set1_32(*start);
   } else {
     return V::zero();
@@ -55,7 +61,6 @@ template <class V, class T>
 
 // Numbers 4 j .. 4 j + 3 of group g of a block as products take them. They come from the block's
 // words, or were kept, or both: the first rows of several take them from the words and keep them.
-// again(g, j) is what products ask for that need the same numbers twice.
 template <class V, class T>
 struct KeptBlock {
   typename V::template Kept<T::kMost> numbers[T::kGroups][8];
@@ -66,7 +71,6 @@ struct FromWords {
   [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
     return V::template number<T::kMost>(T::number(words, g, j));
   }
-  [[gnu::always_inline]] Number<V, T> again(int g, int j) const { return (*this)(g, j); }
 };
 template <class V, class T>
 struct FromKept {
@@ -74,7 +78,6 @@ struct FromKept {
   [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
     return V::kept(kept.numbers[g][j]);
   }
-  [[gnu::always_inline]] Number<V, T> again(int g, int j) const { return (*this)(g, j); }
 };
 // All numbers of a block, in the order of memory.
 template <class V, class T>
@@ -98,9 +101,6 @@ struct Keeping {
     V::keep(numbers, kept.numbers[g][j]);
     return numbers;
   }
-  [[gnu::always_inline]] Number<V, T> again(int g, int j) const {
-    return V::kept(kept.numbers[g][j]);
-  }
 };
 
 // done<i>(dot) for rows r .. r + R - 1.
@@ -110,7 +110,7 @@ template <class V, class T, int R, class Numbers, class Done>
   if constexpr (V::kPairs) {
     V::template dots<T, 1, 1, R>(
         [&]<int, int j>() __attribute__((always_inline)) { return w(0, j); },
-        [&]<int, int j>() __attribute__((always_inline)) { return w.again(0, j); }, left.q + r * 32,
+        left.q + r * kLeft<V, T>,
         0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
         [&]<int, int i, int>() __attribute__((always_inline)) { return left.start + r + i; },
         [&]<int, int i, int>(typename V::I dot)
@@ -121,7 +121,7 @@ template <class V, class T, int R, class Numbers, class Done>
                   __attribute__((always_inline)) { dot[i] = start_of<V, T>(left.start + r + i); });
     repeat<8>([&]<int j>() __attribute__((always_inline)) {
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
-        dot[i] = V::dot(dot[i], w(0, j), left.q + (r + i) * 32 + 4 * j);
+        dot[i] = V::dot(dot[i], w(0, j), left.q + (r + i) * kLeft<V, T> + 4 * j);
       });
     });
     repeat<R>([&]<int i>() __attribute__((always_inline)) { done.template operator()<i>(dot[i]); });
@@ -165,7 +165,7 @@ template <class V, class T>
 inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
                         const std::byte* panel, Sums& sums) {
   const Index m = tile.rows, k = tile.k, blocks = k / 32;
-  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const std::byte* q = tile.left;
   const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
   const std::byte* extra = tile.left + layout.sums_at(m, k);
   for (Index b = 0; b < blocks; ++b) {
@@ -174,8 +174,9 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
     const auto d = T::scale(factors);
     auto min = d;
     if constexpr (T::kMin) min = T::min(factors);
-    const LeftBlock left = {q + b * m * 32, reinterpret_cast<const std::int32_t*>(extra) + b * m,
-                            scale + b * m, reinterpret_cast<const float*>(extra) + b * m};
+    const LeftBlock left = {q + b * m * kLeft<V, T>,
+                            reinterpret_cast<const std::int32_t*>(extra) + b * m, scale + b * m,
+                            reinterpret_cast<const float*>(extra) + b * m};
     KeptBlock<V, T> kept;
     Index first = 0;
     if constexpr (V::kPairs) {
@@ -198,7 +199,7 @@ template <class V, class T, int R>
 inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
                             const std::byte* panel, Sums& sums) {
   const Index k = tile.k, blocks = k / 32;
-  const auto* q = reinterpret_cast<const std::int8_t*>(tile.left);
+  const std::byte* q = tile.left;
   const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
   const std::byte* extra = tile.left + layout.sums_at(R, k);
   const auto* start = reinterpret_cast<const std::int32_t*>(extra);
@@ -209,7 +210,8 @@ inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout
     const std::byte* factors = panel + b * kBlockBytes<T>;
     if constexpr (V::kPairs) fetch_ahead<kBlockBytes<T>>(factors);
     const auto d = T::scale(factors);
-    const LeftBlock left = {q + b * R * 32, start + b * R, scale + b * R, scaled_sum + b * R};
+    const LeftBlock left = {q + b * R * kLeft<V, T>, start + b * R, scale + b * R,
+                            scaled_sum + b * R};
     const auto done = [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
       total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
       if constexpr (T::kMin) {

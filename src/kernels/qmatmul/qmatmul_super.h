@@ -12,19 +12,18 @@ namespace {
 // A super-block of a left tile of m rows. Types have starts or pairs of sums.
 struct SuperLeft {
   Index m;
-  const std::int8_t* q;   // [8][m][32]
+  const std::byte* q;     // [8][m][kLeft<V, T>]
   const std::byte* sums;  // int32 or pairs [8][m][T::kParts], or int16 [m][T::kMinPairs][2]
   const float* scale;     // [m]
 };
 inline SuperLeft first_super_left(const QuantTile& tile, const QuantLeftLayout& layout) {
-  return {tile.rows, reinterpret_cast<const std::int8_t*>(tile.left),
-          tile.left + layout.sums_at(tile.rows, tile.k),
+  return {tile.rows, tile.left, tile.left + layout.sums_at(tile.rows, tile.k),
           reinterpret_cast<const float*>(tile.left + layout.scales_at(tile.rows, tile.k))};
 }
-template <class T>
+template <class V, class T>
 inline void next(SuperLeft& left) {
-  left.q += left.m * 256;
-  left.sums += left.m * (T::kOffset != 0 ? 8 * T::kParts * 4 : T::kMinPairs * 4);
+  left.q += left.m * 8 * kLeft<V, T>;
+  left.sums += left.m * (kStarts<V, T> ? 8 * T::kParts * 4 : T::kMinPairs * 4);
   left.scale += left.m;
 }
 
@@ -40,7 +39,6 @@ struct AllKept {
   [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
     return V::kept(kept.numbers[g][j]);
   }
-  [[gnu::always_inline]] Number<V, T> again(int g, int j) const { return (*this)(g, j); }
   // An eighth of what fetch_ahead asks for: all of a super-block are more lines than a core waits
   // for at a time, and its products would wait for the asking.
   [[gnu::always_inline]] void fetch_eighth(int eighth) const {
@@ -68,7 +66,7 @@ template <class V, class T, int R, int kFirst, int kCount, class Numbers>
   });
   repeat<8>([&]<int j>() __attribute__((always_inline)) {
     repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
-      const std::int8_t* q = left.q + ((kFirst + g) * m + r) * 32 + 4 * j;
+      const std::byte* q = left.q + ((kFirst + g) * m + r) * 32 + 4 * j;
       const auto w = numbers(kFirst + g, j);
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
         auto& sum = dot[g][j * T::kParts / 8][i];
@@ -120,8 +118,7 @@ template <class V, class T, int G, int R, class Numbers, class Part>
   };
   V::template dots<T, T::kParts, G, R>(
       [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
-      [&]<int g, int j>() __attribute__((always_inline)) { return numbers.again(first + g, j); },
-      left.q + row * 32, m * 32,
+      left.q + row * kLeft<V, T>, m * kLeft<V, T>,
       [&]<int g, int p>() __attribute__((always_inline)) {
         if constexpr (T::kIntegers) {
           return super.scale_pairs[T::kParts * (first + g) + p];
@@ -216,7 +213,7 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
                          const std::byte* panel, Sums& sums) {
   using Numbers = std::conditional_t<V::kPairs, AllKept<V, T>, FromWords<V, T>>;
   SuperLeft left = first_super_left(tile, layout);
-  for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
+  for (Index b = 0; b < tile.k / 256; ++b, next<V, T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
     if constexpr (!V::kPairs) fetch_ahead<kSuperBytes<T>>(factors);
     const Numbers numbers{factors + T::kFactors + T::kPlanes};
@@ -235,7 +232,7 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
   SuperLeft left = first_super_left(tile, layout);
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
-  for (Index b = 0; b < tile.k / 256; ++b, next<T>(left)) {
+  for (Index b = 0; b < tile.k / 256; ++b, next<V, T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
     Super<V> super;
     T::prepare(factors, super);

@@ -1,6 +1,7 @@
 // Packing, quantised activations and products of every kernel of the list that this machine runs.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -64,13 +65,20 @@ std::vector<std::byte> joined(const QuantKernels& kernel, QuantType type,
 GuardedMatrix seen(const QuantKernels& kernel, QuantType type, const Left& left, std::int64_t m,
                    std::int64_t k) {
   const QuantLeftLayout layout = kernel.left_layout(type);
-  const auto* q = reinterpret_cast<const std::int8_t*>(left.bytes.data());
+  const auto number = [&](std::int64_t r, std::int64_t i) -> int {
+    const std::int64_t block = i / 32 * m + r;
+    if (layout.number_bytes == 1) {
+      return reinterpret_cast<const std::int8_t*>(left.bytes.data())[block * 32 + i % 32];
+    }
+    constexpr std::array kPlace = {0, 2, 1, 3};
+    return reinterpret_cast<const std::int16_t*>(
+        left.bytes.data())[block * 32 + i % 32 / 4 * 4 + kPlace[static_cast<std::size_t>(i % 4)]];
+  };
   const auto* scales = reinterpret_cast<const float*>(left.bytes.data() + layout.scales_at(m, k));
   GuardedMatrix x(m, k);
   for (std::int64_t r = 0; r < m; ++r) {
     for (std::int64_t i = 0; i < k; ++i) {
-      x.view()(r, i) = scales[i / layout.scale_group * m + r] *
-                       static_cast<float>(q[(i / 32 * m + r) * 32 + i % 32]);
+      x.view()(r, i) = scales[i / layout.scale_group * m + r] * static_cast<float>(number(r, i));
     }
   }
   return x;
