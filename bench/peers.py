@@ -118,7 +118,8 @@ def measure_llama(args):
         rates[f"write at {depth}"] = statistics.median(
             engine.generation(depth, args.generate) for _ in range(args.repeat))
     for batch in args.batch:  # a context of its own: the other's cache serves one sequence best
-        many = Llama(args.model, args.threads, batch * 256, args.chunk, batch)
+        many = Llama(args.model, args.threads, batch * max(256, args.generate + 16), args.chunk,
+                     batch)
         rates[f"write {batch} together"] = statistics.median(
             many.generation_together(batch, args.generate) for _ in range(args.repeat))
     print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
@@ -165,7 +166,7 @@ def measure_ik(args, repack):
         name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
         rates[name] = statistics.median(row["samples_ts"])
     for batch in args.batch if args.ik_batched else []:
-        command = [args.ik_batched, "-m", args.model, "-t", args.threads, "-c", batch * 256, "-ub", args.chunk,
+        command = [args.ik_batched, "-m", args.model, "-t", args.threads, "-c", batch * max(256, args.generate + 16), "-ub", args.chunk,
                    "-npp", 1, "-ntg", args.generate, "-npl", batch, *(["-rtr"] if repack else [])]
         done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               check=True, text=True)
@@ -199,6 +200,8 @@ def main():
     parser.add_argument("--quiet", action="store_true", help="hide llama.cpp's own messages")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.ik_batched and not args.ik:
+        parser.error("--ik-batched needs --ik")
     if args.worker:
         return measure_llama(args)
     if args.peers == PEERS:

@@ -25,18 +25,18 @@ struct Pair256 {
   static constexpr bool kPairs = true;
   static constexpr int kGroups = 4;
 
-  // Bytes above 127, a pair of whose products does not fit 16 bits, come as signed words: numbers 0
-  // and 2 of each four, and 1 and 3. Activations are words in the same order.
-  struct Words {
+  // Bytes above 127, a pair of whose products does not fit 16 bits, come as signed 16-bit numbers:
+  // 0 and 2 of each four, and 1 and 3. Activations have 16 bits, too, in the same order.
+  struct Wide {
     I even, odd;
   };
   template <int kMost>
-  static constexpr bool kInWords = kMost > 127;
+  static constexpr bool kWide = kMost > 127;
   template <int kMost>
-  using Number = std::conditional_t<kInWords<kMost>, Words, I>;
+  using Number = std::conditional_t<kWide<kMost>, Wide, I>;
   template <int kMost>
   [[gnu::always_inline]] static Number<kMost> number(I v) {
-    if constexpr (kInWords<kMost>) {
+    if constexpr (kWide<kMost>) {
       const I number = bit_xor(v, set1_8(-128));
       return {signed_right(shift_left(number, 8), 8), signed_right(number, 8)};
     } else {
@@ -46,11 +46,11 @@ struct Pair256 {
   // In memory: as values, GCC copies them in pieces.
   template <int kMost>
   struct alignas(32) Kept {
-    std::byte bytes[kInWords<kMost> ? 128 : 64];
+    std::byte bytes[kWide<kMost> ? 128 : 64];
   };
   template <int kMost>
   [[gnu::always_inline]] static void keep(const Number<kMost>& v, Kept<kMost>& to) {
-    if constexpr (kInWords<kMost>) {
+    if constexpr (kWide<kMost>) {
       store(to.bytes, v.even);
       store(to.bytes + 64, v.odd);
     } else {
@@ -59,7 +59,7 @@ struct Pair256 {
   }
   template <int kMost>
   [[gnu::always_inline]] static Number<kMost> kept(const Kept<kMost>& from) {
-    if constexpr (kInWords<kMost>) {
+    if constexpr (kWide<kMost>) {
       return {load(from.bytes), load(from.bytes + 64)};
     } else {
       return load(from.bytes);
@@ -93,7 +93,6 @@ struct Pair256 {
   static I signed_right(I v, int n) {
     return {_mm256_srai_epi16(v.a, n), _mm256_srai_epi16(v.b, n)};
   }
-  static I shift_left_half(I v) { return {_mm256_slli_epi32(v.a, 16), _mm256_slli_epi32(v.b, 16)}; }
   static I table(const std::uint8_t* levels) {
     return both(
         _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(levels))));
@@ -105,13 +104,10 @@ struct Pair256 {
   static I bytes(const std::uint8_t* p) {
     return {_mm256_cvtepu8_epi32(eight(p)), _mm256_cvtepu8_epi32(eight(p + 8))};
   }
-  static I signed_bytes(const std::uint8_t* p) {
-    return {_mm256_cvtepi8_epi32(eight(p)), _mm256_cvtepi8_epi32(eight(p + 8))};
-  }
   static I add8(I x, I y) { return {_mm256_add_epi8(x.a, y.a), _mm256_add_epi8(x.b, y.b)}; }
-  // 16-bit words, first[i] and second[i] side by side.
+  // first[i] and second[i] side by side in 16 bits.
   template <bool kSigned>
-  [[gnu::always_inline]] static I words_of_bytes(const std::uint8_t* first,
+  [[gnu::always_inline]] static I pairs_of_bytes(const std::uint8_t* first,
                                                  const std::uint8_t* second) {
     const __m128i low = _mm_unpacklo_epi8(sixteen(first), sixteen(second));
     const __m128i high = _mm_unpackhi_epi8(sixteen(first), sixteen(second));
@@ -139,7 +135,7 @@ struct Pair256 {
     asm("" : "+x"(sum), "+x"(sum2));
   }
   template <bool kFirst>
-  [[gnu::always_inline]] static void step_of_words(I& sum, I w, __m256i q) {
+  [[gnu::always_inline]] static void step_of_wide(I& sum, I w, __m256i q) {
     const I products = {_mm256_madd_epi16(w.a, q), _mm256_madd_epi16(w.b, q)};
     sum = kFirst ? products : add32(sum, products);
     asm("" : "+x"(sum.a), "+x"(sum.b));
@@ -149,22 +145,23 @@ struct Pair256 {
   [[gnu::always_inline]] static I pairs(I sum, I factor) {
     return {_mm256_madd_epi16(sum.a, factor.a), _mm256_madd_epi16(sum.b, factor.b)};
   }
-  // Steps of numbers up to `most` away from 0 whose sums fit 16 bits; sums on the way may wrap.
+  // Steps of numbers up to `most` away from 0 whose sums fit 16 bits. With a start, sums on the way
+  // fit, too: what is left of the start is no larger than the products that it waits for may be.
   static constexpr int fitting(int most) { return 32767 / (2 * 127 * most); }
   template <class T, int kParts, int G, int R, class Numbers, class Factor, class Start, class Done>
   [[gnu::always_inline]] static void dots(const Numbers& w, const std::byte* x, Index stride,
                                           const Factor& factor, const Start& start,
                                           const Done& done) {
-    if constexpr (kInWords<T::kMost>) {
+    if constexpr (kWide<T::kMost>) {
       static_assert(kParts == 1 && T::kOffset == 128);
       I sum[G][R];
       repeat<8>([&]<int j>() __attribute__((always_inline)) {
         repeat<G>([&]<int g>() __attribute__((always_inline)) {
-          const Words numbers = w.template operator()<g, j>();
+          const Wide numbers = w.template operator()<g, j>();
           repeat<R>([&]<int i>() __attribute__((always_inline)) {
             const std::byte* q = x + g * stride + 64 * i + 8 * j;
-            step_of_words<j == 0>(sum[g][i], numbers.even, four(q));
-            step_of_words<false>(sum[g][i], numbers.odd, four(q + 4));
+            step_of_wide<j == 0>(sum[g][i], numbers.even, four(q));
+            step_of_wide<false>(sum[g][i], numbers.odd, four(q + 4));
           });
         });
       });
@@ -260,12 +257,12 @@ struct Pair256 {
     return {static_cast<std::int16_t>(both), static_cast<std::int16_t>(both >> 16)};
   }
   static I round(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
-  static void put_words(const std::int8_t* q, std::byte* to) {
-    const auto words = [](const std::int8_t* p) {
+  static void put_wide(const std::int8_t* q, std::byte* to) {
+    const auto wide = [](const std::int8_t* p) {
       const __m256i v = _mm256_cvtepi8_epi16(sixteen(p));
       return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(v, 0xd8), 0xd8);  // 0 2 1 3
     };
-    store(to, {words(q), words(q + 16)});
+    store(to, {wide(q), wide(q + 16)});
   }
   static void store_bytes(std::int8_t* p, I v) {
     const __m256i halves = _mm256_packs_epi32(v.a, v.b);  // lanes 0-3 8-11 | 4-7 12-15

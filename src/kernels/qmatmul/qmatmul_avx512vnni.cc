@@ -26,7 +26,7 @@ struct Vnni512 {
   static constexpr bool kPairs = false;
 
   template <int>
-  static constexpr bool kInWords = false;
+  static constexpr bool kWide = false;
   template <int>
   using Number = I;
   template <int>

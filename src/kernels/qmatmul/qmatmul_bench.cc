@@ -1,6 +1,6 @@
 // Quantised products of every kernel this machine can run, one thread, K = 2048: 16 panels that
-// stay in the second level cache times 1, 8 and 32 rows, in operations a second (a multiply-add is
-// two) and bytes of weights read; quantising activations; packing weights.
+// stay in the second level cache times 1, 4, 8 and 32 rows, in operations a second (a multiply-add
+// is two) and bytes of weights read; quantising activations; packing weights.
 #include <benchmark/benchmark.h>
 
 #include <string>

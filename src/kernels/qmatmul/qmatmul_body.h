@@ -9,28 +9,36 @@
 //   shift_right, shift_left     of 16-bit elements
 //   or_and(a, b, c)             a | (b & c)
 //   bit_to(v, from, to)         bit `from` of each byte to bit `to`, others undefined
-//   shift_left_half             of 32-bit elements by 16
 //   table, shuffle              16 bytes looked up by bytes 0..15
-//   bytes, signed_bytes, words  16 x 8 or 16 bits widened to I
+//   bytes, words                16 x 8 or 16 bits widened to I
 //   Number<most>, number<most>  64 bytes up to `most` in the form that products take, and I to it
 //   Kept<most>, keep, kept      a Number that waits for its products, to and from it
 //   dot16(sum, w, x)            += dot products of 2 int16 w with 2 int16 x[0..1], the same for all
 //                               lanes
 //   to_float, mul, fma(a, b, c), fnma, halves, half_e8m0, zerof, set1f, loadf, storef
 //   put(y, v, n), add(y, v, n)  n floats of y = or += v
-//   loadu, magnitude_bits (of |x|), max32, largest (of lanes), sum (of lanes)
+//   loadu, magnitude_bits (of |x|), max32, largest (of lanes)
 //   round (to nearest even), store_bytes (16 x int32 to int8)
+//   sums(v, q)                  QuantSums16 of the 16 lanes of v, which are q[0..15] too
+//   kWide<most>                 whether activations beside numbers up to `most` are int16
 // and the products of unsigned with signed bytes in one of two ways. kPairs is false: in 32 bits,
 //   dot(sum, w, x)              += dot products of 4 bytes w with x[0..3], the same for all lanes
 //   kSums                       sums of a super-block that registers hold
 //   kAnyByte                    w may be above 128
+//   signed_bytes                as bytes
+//   shift_left_half             of 32-bit elements by 16
 // kPairs is true: in sums of pairs of 16 bits, which hold only so many steps,
-//   dots<most, parts, G, R>(w, x, stride, factor, start, done)
+//   dots<T, parts, G, R>(w, x, stride, factor, start, done)
 //                               for G groups of 32 and R rows, in `parts` parts of 8 / parts steps:
-//                               done<g, i, p>(start<g, i, p>() + factor<g, p>(), int16, times the
-//                               sum over the steps j of part p of w<g, j>() times x[g stride + 32 i
-//                               + 4 j ..]); x within -127 .. 127
+//                               done<g, i, p>(factor<g, p>(), int16, times the sum of *start<g, i,
+//                               p>(), where the type has an offset, and over the steps j of part p
+//                               of w<g, j>() times activations 4 j .. of row i, which begins at
+//                               x + g stride + i times the bytes of 32 activations); these are
+//                               within -127 .. 127. Types kWide have no factor and no start.
 //   set1_16                     a factor
+//   pairs_of_bytes<signed>(a, b)  a[i] and b[i] side by side, 16 bytes each widened to int16
+//   add8                        of bytes
+//   put_wide(q, to)             32 activations as int16, 0, 2, 1, 3 of each four
 //   kGroups                     groups that a single row takes together
 #pragma once
 
@@ -133,7 +141,7 @@ void quantize_left(QuantType type, const float* const* rows, std::int64_t m, std
       for (int i = 0; i < layout.scale_group / 32; ++i) {
         const Index b = (at / 32 + i) * m + r;
         if constexpr (V::kPairs) {
-          if (layout.number_bytes == 2) V::put_words(group + 32 * i, left + b * 64);
+          if (layout.number_bytes == 2) V::put_wide(group + 32 * i, left + b * 64);
         }
         if (layout.number_bytes == 1) __builtin_memcpy(left + b * 32, group + 32 * i, 32);
         put_sums(layout, extra, b, g * m + r, i, sums[2 * i], sums[2 * i + 1], scale);

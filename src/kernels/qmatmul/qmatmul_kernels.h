@@ -11,7 +11,8 @@
 // A number that is not finite makes its row of y not finite, and no other row.
 //
 // Weights are panels of 16 rows (qmatmul_layout.h). A left tile holds m <= kQuantRows rows:
-//   q       int8  [K/32][m][32]
+//   q       int8  [K/32][m][32]; beside types of eight bits, where products are summed by pairs,
+//           int16, numbers 0, 2, 1 and 3 of each four
 //   scale   f32   [K/32][m], or [K/256][m]
 //   sums    what the type needs of the sums of its q: see QuantSums
 //

@@ -32,22 +32,39 @@ template <int kBytes>
   });
 }
 
-// 32 numbers of rows r .. r + R - 1 of a left tile with m rows.
+template <class V, class T>
+using Number = typename V::template Number<T::kMost>;
+
+// Bytes of 32 numbers of a left tile, and whether it has starts.
+template <class V, class T>
+constexpr int kLeft = V::template kWide<T::kMost> ? 64 : 32;
+template <class V, class T>
+constexpr bool kStarts = T::kOffset != 0 && !V::template kWide<T::kMost>;
+
+// 32 numbers of a left tile with m rows; null what its type does not have.
 struct LeftBlock {
   const std::byte* q;         // [m][kLeft<V, T>]
   const std::int32_t* start;  // [m], or pairs of int16
   const float* scale;         // [m]
   const float* scaled_sum;    // [m]
 };
-
-template <class V, class T>
-using Number = typename V::template Number<T::kMost>;
-
-// Bytes of 32 numbers of a left tile, and whether it has starts.
-template <class V, class T>
-constexpr int kLeft = V::template kInWords<T::kMost> ? 64 : 32;
-template <class V, class T>
-constexpr bool kStarts = T::kOffset != 0 && !V::template kInWords<T::kMost>;
+struct LeftBlocks {
+  const std::byte* q;
+  const std::byte* sums;
+  const float* scale;
+  LeftBlocks(const QuantTile& tile, const QuantLeftLayout& layout)
+      : q(tile.left),
+        sums(tile.left + layout.sums_at(tile.rows, tile.k)),
+        scale(reinterpret_cast<const float*>(tile.left + layout.scales_at(tile.rows, tile.k))) {}
+  // m is the tile's, a constant where rows are few.
+  template <class V, class T>
+  [[gnu::always_inline]] LeftBlock block(Index b, Index m) const {
+    const auto* start =
+        kStarts<V, T> ? reinterpret_cast<const std::int32_t*>(sums) + b * m : nullptr;
+    const auto* sum = T::kMin ? reinterpret_cast<const float*>(sums) + b * m : nullptr;
+    return {q + b * m * kLeft<V, T>, start, scale + b * m, sum};
+  }
+};
 
 // What dot products of a group start from: a sum of the activations times the weights' offset.
 template <class V, class T>
@@ -112,7 +129,8 @@ template <class V, class T, int R, class Numbers, class Done>
         [&]<int, int j>() __attribute__((always_inline)) { return w(0, j); },
         left.q + r * kLeft<V, T>,
         0, [&]<int, int>() __attribute__((always_inline)) { return V::set1_16(1); },
-        [&]<int, int i, int>() __attribute__((always_inline)) { return left.start + r + i; },
+        [&]<int, int i, int>()
+            __attribute__((always_inline)) { return kStarts<V, T> ? left.start + r + i : nullptr; },
         [&]<int, int i, int>(typename V::I dot)
             __attribute__((always_inline)) { done.template operator()<i>(dot); });
   } else {
@@ -164,22 +182,19 @@ inline void for_rows(Index r, Index m, const Body& body) {
 template <class V, class T>
 inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
                         const std::byte* panel, Sums& sums) {
-  const Index m = tile.rows, k = tile.k, blocks = k / 32;
-  const std::byte* q = tile.left;
-  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(m, k));
-  const std::byte* extra = tile.left + layout.sums_at(m, k);
-  for (Index b = 0; b < blocks; ++b) {
+  const Index m = tile.rows;
+  const LeftBlocks blocks(tile, layout);
+  for (Index b = 0; b < tile.k / 32; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
     fetch_ahead<kBlockBytes<T>>(factors);
     const auto d = T::scale(factors);
     auto min = d;
     if constexpr (T::kMin) min = T::min(factors);
-    const LeftBlock left = {q + b * m * kLeft<V, T>,
-                            reinterpret_cast<const std::int32_t*>(extra) + b * m, scale + b * m,
-                            reinterpret_cast<const float*>(extra) + b * m};
+    const LeftBlock left = blocks.block<V, T>(b, m);
     KeptBlock<V, T> kept;
     Index first = 0;
     if constexpr (V::kPairs) {
+      static_assert(V::kRows <= 5);  // panel_product has at least as many
       rows_of_32<V, T, V::kRows>(Keeping<V, T>{factors + T::kFactors, kept}, d, min, left, 0, sums);
       first = V::kRows;
     } else {
@@ -198,20 +213,14 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
 template <class V, class T, int R>
 inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
                             const std::byte* panel, Sums& sums) {
-  const Index k = tile.k, blocks = k / 32;
-  const std::byte* q = tile.left;
-  const auto* scale = reinterpret_cast<const float*>(tile.left + layout.scales_at(R, k));
-  const std::byte* extra = tile.left + layout.sums_at(R, k);
-  const auto* start = reinterpret_cast<const std::int32_t*>(extra);
-  const auto* scaled_sum = reinterpret_cast<const float*>(extra);
+  const LeftBlocks blocks(tile, layout);
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
-  for (Index b = 0; b < blocks; ++b) {
+  for (Index b = 0; b < tile.k / 32; ++b) {
     const std::byte* factors = panel + b * kBlockBytes<T>;
     if constexpr (V::kPairs) fetch_ahead<kBlockBytes<T>>(factors);
     const auto d = T::scale(factors);
-    const LeftBlock left = {q + b * R * kLeft<V, T>, start + b * R, scale + b * R,
-                            scaled_sum + b * R};
+    const LeftBlock left = blocks.block<V, T>(b, R);
     const auto done = [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
       total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
       if constexpr (T::kMin) {

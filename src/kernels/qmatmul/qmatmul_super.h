@@ -28,7 +28,7 @@ inline void next(SuperLeft& left) {
 }
 
 // A super-block whose numbers were all taken before its products: for products of pairs, whose
-// registers hold the sums of one group of several rows.
+// registers hold the sums of one group of several rows, and room for little else.
 template <class V, class T>
 struct AllKept {
   const std::byte* words;
@@ -39,8 +39,8 @@ struct AllKept {
   [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
     return V::kept(kept.numbers[g][j]);
   }
-  // An eighth of what fetch_ahead asks for: all of a super-block are more lines than a core waits
-  // for at a time, and its products would wait for the asking.
+  // An eighth of what fetch_ahead asks for, in whole lines: all of a super-block are more than a
+  // core waits for at a time, and its products would wait for the asking.
   [[gnu::always_inline]] void fetch_eighth(int eighth) const {
     constexpr int kLines = (kSuperBytes<T> / 64 + 7) / 8;
     repeat<kLines>([&]<int i>() __attribute__((always_inline)) {
@@ -66,11 +66,11 @@ template <class V, class T, int R, int kFirst, int kCount, class Numbers>
   });
   repeat<8>([&]<int j>() __attribute__((always_inline)) {
     repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
-      const std::byte* q = left.q + ((kFirst + g) * m + r) * 32 + 4 * j;
+      const std::byte* q = left.q + ((kFirst + g) * m + r) * kLeft<V, T> + 4 * j;
       const auto w = numbers(kFirst + g, j);
       repeat<R>([&]<int i>() __attribute__((always_inline)) {
         auto& sum = dot[g][j * T::kParts / 8][i];
-        sum = V::dot(sum, w, q + 32 * i);
+        sum = V::dot(sum, w, q + kLeft<V, T> * i);
       });
     });
   });
@@ -105,17 +105,11 @@ template <class V, class T, int G, int R, class Numbers, class Part>
                                                    const SuperLeft& left, Index m, Index r,
                                                    int first, Part* part) {
   const Index row = first * m + r;
-  const auto* starts = reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts;
-  // Several groups end their first parts before their second ones: floats are added in order.
-  constexpr bool kLater = G > 1 && T::kParts > 1 && !T::kIntegers;
-  typename V::I later[G][T::kParts][R];
-  const auto add = [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
-    if constexpr (T::kIntegers) {
-      part[i] = V::add32(part[i], dot);
-    } else {
-      part[i] = V::fma(V::to_float(dot), super.scale[T::kParts * (first + g) + p], part[i]);
-    }
-  };
+  const auto* starts =
+      kStarts<V, T> ? reinterpret_cast<const std::int32_t*>(left.sums) + row * T::kParts : nullptr;
+  // Several groups end their first parts before their second ones: floats would add up in another
+  // order than those of one group after the other.
+  static_assert(T::kIntegers || T::kParts == 1);
   V::template dots<T, T::kParts, G, R>(
       [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
       left.q + row * kLeft<V, T>, m * kLeft<V, T>,
@@ -126,24 +120,16 @@ template <class V, class T, int G, int R, class Numbers, class Part>
           return V::set1_16(1);
         }
       },
-      [&]<int g, int i, int p>()
-          __attribute__((always_inline)) { return starts + (g * m + i) * T::kParts + p; },
+      [&]<int g, int i, int p>() __attribute__((always_inline)) {
+        return kStarts<V, T> ? starts + (g * m + i) * T::kParts + p : nullptr;
+      },
       [&]<int g, int i, int p>(typename V::I dot) __attribute__((always_inline)) {
-        if constexpr (kLater) {
-          later[g][p][i] = dot;
+        if constexpr (T::kIntegers) {
+          part[i] = V::add32(part[i], dot);
         } else {
-          add.template operator()<g, i, p>(dot);
+          part[i] = V::fma(V::to_float(dot), super.scale[first + g], part[i]);
         }
       });
-  if constexpr (kLater) {
-    repeat<G>([&]<int g>() __attribute__((always_inline)) {
-      repeat<T::kParts>([&]<int p>() __attribute__((always_inline)) {
-        repeat<R>([&]<int i>() __attribute__((always_inline)) {
-          add.template operator()<g, i, p>(later[g][p][i]);
-        });
-      });
-    });
-  }
 }
 
 // All groups by sums of pairs. Over numbers that were kept it is a loop, which compiles in a third

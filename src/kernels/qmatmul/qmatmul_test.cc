@@ -265,8 +265,8 @@ TEST(QuantProduct, ExtremesDoNotSaturate) {
     for (QuantType type : quantised_types()) {
       const QuantLayout& layout = *quant_layout(type);
       const std::int64_t k = 512, n = 16;
-      // All halves at their largest, the largest E2M1 (7), the largest IQ4 level's low half (3).
-      for (int bits : {0x00, 0x7f, 0x80, 0xff, 0x77, 0x33}) {
+      // The ends of all numbers and scales; 0x77 has the largest E2M1.
+      for (int bits : {0x00, 0x7f, 0x80, 0xff, 0x77}) {
         auto blocks = random_blocks(type, n * k, 5);
         for (std::size_t at = 0; at < blocks.size();
              at += static_cast<std::size_t>(layout.block_bytes)) {
@@ -277,10 +277,15 @@ TEST(QuantProduct, ExtremesDoNotSaturate) {
         const AlignedBuffer right = pack(type, blocks, n, k);
         std::vector<float> w(static_cast<std::size_t>(n * k));
         dequantize(type, blocks.data(), n * k, w.data());
-        for (float sign : {1.0f, -1.0f}) {
+        // All of one sign, or signs that change every pair of numbers or every 16.
+        for (int change : {512, -512, 2, -2, 16, -16}) {
           for (std::int64_t m : {1, 2, 4, 9}) {
             GuardedMatrix x(m, k), y(m, n);
-            x.fill(sign);
+            for (std::int64_t r = 0; r < m; ++r) {
+              for (std::int64_t i = 0; i < k; ++i) {
+                x.view()(r, i) = (i / std::abs(change) % 2 == 0) == (change > 0) ? 1.0f : -1.0f;
+              }
+            }
             const Left left(kernel, type, x.view());
             kernel.product({type, left.bytes.data(), right.data(), k, m, n, y.view().data,
                             y.view().stride, false});

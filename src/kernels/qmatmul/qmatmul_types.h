@@ -47,7 +47,7 @@ template <class V>
 // kMin, minimum.
 template <class V>
 struct TakeQ4_0 {
-  static constexpr int kFactors = 32, kPlanes = 0, kWords = 256;
+  static constexpr int kFactors = 32, kWords = 256;
   static constexpr int kGroups = 1;
   static constexpr bool kMin = false;
   static constexpr int kMost = 15, kOffset = 8;
@@ -123,28 +123,24 @@ inline void set_scales(Super<V>& s, typename V::F d, const std::uint8_t* values,
     s.scale[g] = V::mul(d, V::to_float(v));
   });
 }
-template <class V, int kCount, bool kSigned>
-inline void set_scale_pairs(Super<V>& s, typename V::F d, const std::uint8_t* values) {
-  s.d = d;
-  repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
-    s.scale_pairs[g] = V::template words_of_bytes<kSigned>(values + 16 * g, values + 16 * g);
-  });
-}
-// Scales that are integers where the type's kIntegers says so.
-template <class V, int kCount>
+// The same, as integers where products are summed by pairs.
+template <class V, int kCount, bool kSigned = false>
 inline void set_integer_scales(Super<V>& s, typename V::F d, const std::uint8_t* values) {
-  if constexpr (!V::kPairs) {
-    set_scales<V, kCount>(s, d, values);
+  if constexpr (V::kPairs) {
+    s.d = d;
+    repeat<kCount>([&]<int g>() __attribute__((always_inline)) {
+      s.scale_pairs[g] = V::template pairs_of_bytes<kSigned>(values + 16 * g, values + 16 * g);
+    });
   } else {
-    set_scale_pairs<V, kCount, false>(s, d, values);
+    set_scales<V, kCount, kSigned>(s, d, values);
   }
 }
-template <class V, int kPairs>
+template <class V, int kCount>
 inline void set_min_pairs(Super<V>& s, const std::uint8_t* values) {
-  repeat<kPairs>([&]<int p>() __attribute__((always_inline)) {
+  repeat<kCount>([&]<int p>() __attribute__((always_inline)) {
     const std::uint8_t *first = values + 32 * p, *second = first + 16;
     if constexpr (V::kPairs) {
-      s.min_pairs[p] = V::template words_of_bytes<false>(first, second);
+      s.min_pairs[p] = V::template pairs_of_bytes<false>(first, second);
     } else {
       s.min_pairs[p] = V::bit_or(V::bytes(first), V::shift_left_half(V::bytes(second)));
     }
@@ -252,7 +248,7 @@ struct TakeQ3_K {
       repeat<4>([&]<int i>() __attribute__((always_inline)) {
         V::store(scale + 64 * i, V::add8(V::load(scale + 64 * i), V::set1_8(-32)));
       });
-      set_scale_pairs<V, 16, true>(s, V::halves(factors), scale);
+      set_integer_scales<V, 16, true>(s, V::halves(factors), scale);
     } else {
       set_scales<V, 16>(s, V::halves(factors), scale, -32);
     }
@@ -270,12 +266,8 @@ struct TakeQ6_K {
   static constexpr bool kIntegers = V::kPairs;
   static constexpr int kParts = 2, kMinPairs = 0;
   static void prepare(const std::byte* factors, Super<V>& s) {
-    const auto* scale = reinterpret_cast<const std::uint8_t*>(factors + kFactors);
-    if constexpr (V::kPairs) {
-      set_scale_pairs<V, 16, true>(s, V::halves(factors), scale);
-    } else {
-      set_scales<V, 16, true>(s, V::halves(factors), scale);
-    }
+    set_integer_scales<V, 16, true>(s, V::halves(factors),
+                                    reinterpret_cast<const std::uint8_t*>(factors + kFactors));
   }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
     const std::byte* step = words + g / 4 * 1536 + 192 * j;
