@@ -159,6 +159,7 @@ const bool kRegistered = [] {
         ->Args({32768, 8, 128});
     add("attention_decode_f16/", decode_half)
         ->ArgNames({"positions", "heads", "dim"})
+        ->Args({131072, 1, 128})
         ->Args({512, 1, 128})
         ->Args({512, 4, 128})
         ->Args({512, 8, 128})
