@@ -106,6 +106,11 @@ class Llama:
         return n * sequences / self.timed(lambda: [self.read_together(sequences) for _ in range(n)])
 
 
+def context_of_many(args, batch):
+    """Positions for `batch` sequences that write side by side."""
+    return batch * max(256, args.generate + 16)
+
+
 def measure_llama(args):
     """Runs in a process of its own; prints {"load_seconds", "rates": {test: tokens/s}}."""
     sys.path.insert(0, str(args.peers))
@@ -118,8 +123,7 @@ def measure_llama(args):
         rates[f"write at {depth}"] = statistics.median(
             engine.generation(depth, args.generate) for _ in range(args.repeat))
     for batch in args.batch:  # a context of its own: the other's cache serves one sequence best
-        many = Llama(args.model, args.threads, batch * max(256, args.generate + 16), args.chunk,
-                     batch)
+        many = Llama(args.model, args.threads, context_of_many(args, batch), args.chunk, batch)
         rates[f"write {batch} together"] = statistics.median(
             many.generation_together(batch, args.generate) for _ in range(args.repeat))
     print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
@@ -166,8 +170,9 @@ def measure_ik(args, repack):
         name = f"write at {row['n_prompt']}" if row["n_gen"] else f"prompt {row['n_prompt']}"
         rates[name] = statistics.median(row["samples_ts"])
     for batch in args.batch if args.ik_batched else []:
-        command = [args.ik_batched, "-m", args.model, "-t", args.threads, "-c", batch * max(256, args.generate + 16), "-ub", args.chunk,
-                   "-npp", 1, "-ntg", args.generate, "-npl", batch, *(["-rtr"] if repack else [])]
+        command = [args.ik_batched, "-m", args.model, "-t", args.threads, "-ub", args.chunk,
+                   "-c", context_of_many(args, batch), "-npp", 1, "-ntg", args.generate, "-npl", batch,
+                   *(["-rtr"] if repack else [])]
         done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               check=True, text=True)
         # | prompt | written | sequences | cache | s | tokens/s | s | tokens/s written | s | tokens/s |

@@ -22,7 +22,7 @@ constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
 // Asks for the kBytes that come kAhead on from `block`, into the second level cache. Where several
 // rows share weights, these are read in pieces with pauses between, which processors do not fetch
 // ahead of on their own; of few rows Zen 4 does. Zen 3, which the products of pairs were measured
-// on, does so only where a single row takes super-blocks (docs/decisions/0008). 8 KiB of four-bit
+// on, does so only where a single row takes super-blocks (docs/decisions/0014). 8 KiB of four-bit
 // weights are about 1 us of work for 8 rows, some ten times the latency of memory.
 constexpr int kAhead = 8192, kSecondLevel = 2;  // for __builtin_prefetch
 template <int kBytes>

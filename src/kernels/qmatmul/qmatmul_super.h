@@ -37,7 +37,7 @@ struct AllKept {
     keep_all(words, kept);
   }
   [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
-    return V::kept(kept.numbers[g][j]);
+    return FromKept<V, T>{kept}(g, j);
   }
   // An eighth of what fetch_ahead asks for, in whole lines: all of a super-block are more than a
   // core waits for at a time, and its products would wait for the asking.
