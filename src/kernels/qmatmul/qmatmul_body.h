@@ -40,6 +40,7 @@
 //   add8                        of bytes
 //   put_wide(q, to)             32 activations as int16, 0, 2, 1, 3 of each four
 //   kGroups                     groups that a single row takes together
+//   fetch_beside(v, line)       asks for a line of memory, where v is computed
 #pragma once
 
 #include "kernels/qmatmul/qmatmul_kernels.h"
@@ -55,7 +56,7 @@ inline void panel_of_few(const QuantTile& tile, const QuantLeftLayout& layout,
   if constexpr (kSuper) {
     panel_of_256_few<V, T, R>(tile, layout, panel, sums);
   } else {
-    panel_of_32_few<V, T, R>(tile, layout, panel, sums);
+    panels_of_32_few<V, T, R, 1>(tile, layout, panel, 0, &sums);
   }
 }
 
@@ -82,19 +83,44 @@ inline void panel_product(const QuantTile& tile, const QuantLeftLayout& layout,
   }
 }
 
+template <class V>
+inline void put_panel(const QuantTile& tile, Index n, const Sums& sums) {
+  for (Index r = 0; r < tile.rows; ++r) {
+    float* y = tile.y + r * tile.y_stride + n;
+    if (tile.accumulate) {
+      V::add(y, V::loadf(sums.of[r]), tile.n - n);
+    } else {
+      V::put(y, V::loadf(sums.of[r]), tile.n - n);
+    }
+  }
+}
+
+// Panels for a single row side by side: of each half of the columns in turn. Returns how many
+// columns are done.
+template <class V, class T>
+inline Index halves_side_by_side(const QuantTile& tile, const QuantLeftLayout& layout,
+                                 Index panel_size) {
+  const Index half = tile.n / kQuantPanel / 2;
+  for (Index i = 0; i < half; ++i) {
+    Sums sums[2];
+    panels_of_32_few<V, T, 1, 2>(tile, layout, tile.right + i * panel_size, half * panel_size,
+                                 sums);
+    put_panel<V>(tile, i * kQuantPanel, sums[0]);
+    put_panel<V>(tile, (half + i) * kQuantPanel, sums[1]);
+  }
+  return 2 * half * kQuantPanel;
+}
+
 template <class V, class T, bool kSuper>
 void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index panel_size) {
-  for (Index n = 0; n < tile.n; n += kQuantPanel) {
+  Index n = 0;
+  if constexpr (kWaits<V, T, 1> && !kSuper) {
+    if (tile.rows == 1) n = halves_side_by_side<V, T>(tile, layout, panel_size);
+  }
+  for (; n < tile.n; n += kQuantPanel) {
     Sums sums;
     panel_product<V, T, kSuper>(tile, layout, tile.right + n / kQuantPanel * panel_size, sums);
-    for (Index r = 0; r < tile.rows; ++r) {
-      float* y = tile.y + r * tile.y_stride + n;
-      if (tile.accumulate) {
-        V::add(y, V::loadf(sums.of[r]), tile.n - n);
-      } else {
-        V::put(y, V::loadf(sums.of[r]), tile.n - n);
-      }
-    }
+    put_panel<V>(tile, n, sums);
   }
 }
 

@@ -21,9 +21,8 @@ constexpr int kSuperBytes = T::kFactors + T::kPlanes + T::kWords;
 
 // Asks for the kBytes that come kAhead on from `block`, into the second level cache. Where several
 // rows share weights, these are read in pieces with pauses between, which processors do not fetch
-// ahead of on their own; of few rows Zen 4 does. Zen 3, which the products of pairs were measured
-// on, does so only where a single row takes super-blocks (docs/decisions/0014). 8 KiB of four-bit
-// weights are about 1 us of work for 8 rows, some ten times the latency of memory.
+// ahead of on their own. 8 KiB of four-bit weights are about 1 us of work for 8 rows, some ten
+// times the latency of memory.
 constexpr int kAhead = 8192, kSecondLevel = 2;  // for __builtin_prefetch
 template <int kBytes>
 [[gnu::always_inline]] inline void fetch_ahead(const std::byte* block) {
@@ -31,6 +30,14 @@ template <int kBytes>
     __builtin_prefetch(block + kAhead + 64 * i, 0, kSecondLevel);
   });
 }
+
+// One row of blocks of 32, and one or two of super-blocks, wait for memory. Zen 4 fetches ahead of
+// them on its own. Zen 3, which the products of pairs were measured on, does so too late while it
+// computes beside: it is asked for what comes kNear on, into the first cache, a line or two at a
+// time, and reads two panels of blocks of 32 side by side (docs/decisions/0014).
+constexpr int kNear = 2048;
+template <class V, class T, int R>
+constexpr bool kWaits = V::kPairs&& R <= (T::kGroups == 1 ? 1 : 2);
 
 template <class V, class T>
 using Number = typename V::template Number<T::kMost>;
@@ -87,6 +94,26 @@ struct FromWords {
   const std::byte* words;
   [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
     return V::template number<T::kMost>(T::number(words, g, j));
+  }
+};
+// The same, asking for kBytes from `ahead` on, spread over the numbers' taking: kTogether groups in
+// turn.
+template <class V, class T, int kBytes, int kTogether>
+struct FromWordsAhead {
+  const std::byte* words;
+  const std::byte* ahead;
+  [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
+    constexpr int kLines = (kBytes + 63) / 64, kSteps = 8 * T::kGroups / kTogether;
+    constexpr int kMostLines = (kLines + kSteps - 1) / kSteps;
+    typename V::I words_of_step = T::number(words, g, j);
+    if (g % kTogether == 0) {
+      const int step = 8 * (g / kTogether) + j;
+      const int line = step * kLines / kSteps, end = (step + 1) * kLines / kSteps;
+      repeat<kMostLines>([&]<int i>() __attribute__((always_inline)) {
+        if (line + i < end) V::fetch_beside(words_of_step, ahead + 64 * (line + i));
+      });
+    }
+    return V::template number<T::kMost>(words_of_step);
   }
 };
 template <class V, class T>
@@ -209,33 +236,41 @@ inline void panel_of_32(const QuantTile& tile, const QuantLeftLayout& layout,
   }
 }
 
-// The same for R rows, whose sums stay in registers: few rows are bound by taking weights apart.
-template <class V, class T, int R>
-inline void panel_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
-                            const std::byte* panel, Sums& sums) {
+// The same for R rows, whose sums stay in registers: few rows are bound by taking weights apart. Of
+// P panels, `stride` bytes apart, block b of each, then the next; to sums[P].
+template <class V, class T, int R, int P>
+[[gnu::noinline]] void panels_of_32_few(const QuantTile& tile, const QuantLeftLayout& layout,
+                                        const std::byte* panel, Index stride, Sums* sums) {
   const LeftBlocks blocks(tile, layout);
-  typename V::F total[R];
-  repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
+  typename V::F total[P][R];
+  repeat<P * R>([&]<int i>() __attribute__((always_inline)) { total[i / R][i % R] = V::zerof(); });
   for (Index b = 0; b < tile.k / 32; ++b) {
-    const std::byte* factors = panel + b * kBlockBytes<T>;
-    if constexpr (V::kPairs) fetch_ahead<kBlockBytes<T>>(factors);
-    const auto d = T::scale(factors);
     const LeftBlock left = blocks.block<V, T>(b, R);
-    const auto done = [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
-      total[i] = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), total[i]);
-      if constexpr (T::kMin) {
-        total[i] = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), total[i]);
+    repeat<P>([&]<int p>() __attribute__((always_inline)) {
+      const std::byte* factors = panel + b * kBlockBytes<T> + p * stride;
+      const std::byte* words = factors + T::kFactors;
+      const auto d = T::scale(factors);
+      const auto done = [&]<int i>(typename V::I dot) __attribute__((always_inline)) {
+        auto& sum = total[p][i];
+        sum = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), sum);
+        if constexpr (T::kMin) sum = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), sum);
+      };
+      if constexpr (kWaits<V, T, R>) {
+        using Numbers = FromWordsAhead<V, T, kBlockBytes<T>, 1>;
+        dots_of_32<V, T, R>(Numbers{words, factors + kNear}, left, 0, done);
+      } else if constexpr (V::kPairs) {
+        fetch_ahead<kBlockBytes<T>>(factors);
+        dots_of_32<V, T, R>(FromWords<V, T>{words}, left, 0, done);
+      } else {
+        KeptBlock<V, T> kept;
+        keep_all(words, kept);
+        dots_of_32<V, T, R>(FromKept<V, T>{kept}, left, 0, done);
       }
-    };
-    if constexpr (V::kPairs) {
-      dots_of_32<V, T, R>(FromWords<V, T>{factors + T::kFactors}, left, 0, done);
-    } else {
-      KeptBlock<V, T> kept;
-      keep_all(factors + T::kFactors, kept);
-      dots_of_32<V, T, R>(FromKept<V, T>{kept}, left, 0, done);
-    }
+    });
   }
-  repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
+  repeat<P * R>([&]<int i>() __attribute__((always_inline)) {
+    V::storef(sums[i / R].of[i % R], total[i / R][i % R]);
+  });
 }
 
 }  // namespace

@@ -143,8 +143,9 @@ template <class V, class T, int R, class Numbers, class Part>
       groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
     }
   } else {
-    repeat<8 / V::kGroups>([&]<int i>() __attribute__((always_inline)) {
-      groups_of_pairs<V, T, V::kGroups, R>(numbers, super, left, m, r, V::kGroups * i, part);
+    constexpr int G = V::kGroups / R;
+    repeat<8 / G>([&]<int i>() __attribute__((always_inline)) {
+      groups_of_pairs<V, T, G, R>(numbers, super, left, m, r, G * i, part);
     });
   }
 }
@@ -214,16 +215,21 @@ inline void panel_of_256(const QuantTile& tile, const QuantLeftLayout& layout,
 template <class V, class T, int R>
 inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layout,
                              const std::byte* panel, Sums& sums) {
-  using Numbers = std::conditional_t<V::kPairs && R != 1, AllKept<V, T>, FromWords<V, T>>;
   SuperLeft left = first_super_left(tile, layout);
   typename V::F total[R];
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < tile.k / 256; ++b, next<V, T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
+    const std::byte* words = factors + T::kFactors + T::kPlanes;
     Super<V> super;
     T::prepare(factors, super);
-    const Numbers numbers{factors + T::kFactors + T::kPlanes};
-    add_super_block<V, T, R>(numbers, super, left, R, 0, total);
+    if constexpr (kWaits<V, T, R>) {
+      using Numbers = FromWordsAhead<V, T, kSuperBytes<T>, V::kGroups / R>;
+      add_super_block<V, T, R>(Numbers{words, factors + kNear}, super, left, R, 0, total);
+    } else {
+      using Numbers = std::conditional_t<V::kPairs, AllKept<V, T>, FromWords<V, T>>;
+      add_super_block<V, T, R>(Numbers{words}, super, left, R, 0, total);
+    }
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });
 }
