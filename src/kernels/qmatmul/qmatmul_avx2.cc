@@ -18,8 +18,8 @@ struct Pair256 {
   struct F {
     __m256 a, b;
   };
-  // Four rows, or four groups of one: eight registers of sums in 16 bits, two of numbers, one of
-  // activations, and products. Sums in 32 bits wait in memory.
+  // Four rows, or four groups of one, or two of two: eight registers of sums in 16 bits, two of
+  // numbers, one of activations, and products. Sums in 32 bits wait in memory.
   static constexpr int kRows = 4;
   static constexpr bool kAnyByte = false;
   static constexpr bool kPairs = true;
@@ -70,7 +70,7 @@ struct Pair256 {
   static I load(const void* p) {
     return {_mm256_loadu_si256(at(p)), _mm256_loadu_si256(at(p) + 1)};
   }
-  // Left to GCC, it asks for all lines of a block at once, before the first products.
+  // Tied to v: free to move, GCC puts all prefetches of a block before its first products.
   [[gnu::always_inline]] static void fetch_beside(I& v, const std::byte* line) {
     asm("prefetcht0 %1" : "+x"(v.a) : "m"(*line));
   }

@@ -74,7 +74,7 @@ int register_all() {
   for (const QuantKernels& kernel : runnable(quant_kernels())) {
     const std::string isa = std::string("qmatmul/") + sys::isa_name(kernel.isa) + "/";
     for (QuantType type : testing::quantised_types()) {
-      for (std::int64_t rows : {1, 4, 8, 32}) {
+      for (std::int64_t rows : {1, 2, 4, 8, 32}) {
         if (kernel.isa == sys::Isa::kReference && rows > 1) continue;
         benchmark::RegisterBenchmark(
             (isa + quant_info(type).name + "/m" + std::to_string(rows)).c_str(),

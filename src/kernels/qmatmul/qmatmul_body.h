@@ -39,8 +39,8 @@
 //   pairs_of_bytes<signed>(a, b)  a[i] and b[i] side by side, 16 bytes each widened to int16
 //   add8                        of bytes
 //   put_wide(q, to)             32 activations as int16, 0, 2, 1, 3 of each four
-//   kGroups                     groups that a single row takes together
-//   fetch_beside(v, line)       asks for a line of memory, where v is computed
+//   kGroups                     groups that a single row takes together; two rows take half of them
+//   fetch_beside(v, line)       asks for a line of memory where the bytes v are taken
 #pragma once
 
 #include "kernels/qmatmul/qmatmul_kernels.h"
@@ -95,10 +95,10 @@ inline void put_panel(const QuantTile& tile, Index n, const Sums& sums) {
   }
 }
 
-// Panels for a single row side by side: of each half of the columns in turn. Returns how many
-// columns are done.
+// Panels of a single row side by side, one of each half of the columns: in a half they follow each
+// other, and asking ahead at the end of one asks for the next. Returns how many columns are done.
 template <class V, class T>
-inline Index halves_side_by_side(const QuantTile& tile, const QuantLeftLayout& layout,
+inline Index panels_side_by_side(const QuantTile& tile, const QuantLeftLayout& layout,
                                  Index panel_size) {
   const Index half = tile.n / kQuantPanel / 2;
   for (Index i = 0; i < half; ++i) {
@@ -115,7 +115,7 @@ template <class V, class T, bool kSuper>
 void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index panel_size) {
   Index n = 0;
   if constexpr (kWaits<V, T, 1> && !kSuper) {
-    if (tile.rows == 1) n = halves_side_by_side<V, T>(tile, layout, panel_size);
+    if (tile.rows == 1) n = panels_side_by_side<V, T>(tile, layout, panel_size);
   }
   for (; n < tile.n; n += kQuantPanel) {
     Sums sums;

@@ -27,8 +27,8 @@ inline void next(SuperLeft& left) {
   left.scale += left.m;
 }
 
-// A super-block whose numbers were all taken before its products: for products of pairs, whose
-// registers hold the sums of one group of several rows, and room for little else.
+// A super-block whose numbers were all taken before its products: for products of pairs with three
+// rows or more, whose registers hold the sums of one group, and room for little else.
 template <class V, class T>
 struct AllKept {
   const std::byte* words;
@@ -132,6 +132,10 @@ template <class V, class T, int G, int R, class Numbers, class Part>
       });
 }
 
+// Groups that few rows take together.
+template <class V, int R>
+constexpr int kTogether = V::kGroups / R;
+
 // All groups by sums of pairs. Over numbers that were kept it is a loop, which compiles in a third
 // of the time of unrolled groups; numbers taken from words need constants.
 template <class V, class T, int R, class Numbers, class Part>
@@ -143,7 +147,7 @@ template <class V, class T, int R, class Numbers, class Part>
       groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
     }
   } else {
-    constexpr int G = V::kGroups / R;
+    constexpr int G = kTogether<V, R>;
     repeat<8 / G>([&]<int i>() __attribute__((always_inline)) {
       groups_of_pairs<V, T, G, R>(numbers, super, left, m, r, G * i, part);
     });
@@ -224,7 +228,7 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
     Super<V> super;
     T::prepare(factors, super);
     if constexpr (kWaits<V, T, R>) {
-      using Numbers = FromWordsAhead<V, T, kSuperBytes<T>, V::kGroups / R>;
+      using Numbers = FromWordsAhead<V, T, kSuperBytes<T>, kTogether<V, R>>;
       add_super_block<V, T, R>(Numbers{words, factors + kNear}, super, left, R, 0, total);
     } else {
       using Numbers = std::conditional_t<V::kPairs, AllKept<V, T>, FromWords<V, T>>;

@@ -210,6 +210,43 @@ TEST(QuantProduct, RowHasTheSameBitsInTilesOfAnySize) {
   }
 }
 
+// Kernels may take panels side by side, and the last one may be in part.
+TEST(QuantProduct, ColumnsHaveTheBitsOfPanelsOneByOne) {
+  for (const QuantKernels& kernel : runnable(quant_kernels())) {
+    for (QuantType type : quantised_types()) {
+      for (std::int64_t n : {1, 16, 31, 32, 33, 47, 48, 64, 83}) {
+        for (std::int64_t m : {1, 2, 3}) {
+          const std::int64_t k = quant_info(type).block_count * (n % 2 == 0 ? 1 : 3);
+          const AlignedBuffer right = pack(type, random_blocks(type, n * k, 5), n, k);
+          GuardedMatrix x(m, k);
+          x.randomise(6);
+          const Left left(kernel, type, x.view());
+          for (bool accumulate : {false, true}) {
+            GuardedMatrix together(m, n, 3, 2), one_by_one(m, n);
+            together.randomise(7);
+            one_by_one.randomise(7);
+            const auto product = [&](std::int64_t column, std::int64_t columns,
+                                     MatrixView<float> y) {
+              const std::byte* panel =
+                  right.data() + column / kQuantPanel * quant_layout(type)->panel_size(k);
+              kernel.product({type, left.bytes.data(), panel, k, m, columns, y.data + column,
+                              y.stride, accumulate});
+            };
+            product(0, n, together.view());
+            for (std::int64_t column = 0; column < n; column += kQuantPanel) {
+              product(column, std::min<std::int64_t>(kQuantPanel, n - column), one_by_one.view());
+            }
+            SCOPED_TRACE(sys::isa_name(kernel.isa));
+            together.expect_guards("side by side");
+            conclave::testing::expect_same_bits(one_by_one.view(), together.view(),
+                                                quant_info(type).name);
+          }
+        }
+      }
+    }
+  }
+}
+
 // x as ggml quantises it beside a type: blocks of 32 whose scale is rounded to f16 (Q8_0), or of
 // 256 with an f32 scale of the largest number's sign (Q8_K).
 GuardedMatrix as_ggml(QuantType type, MatrixView<const float> x) {
