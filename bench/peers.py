@@ -200,13 +200,15 @@ def main():
     parser.add_argument("--generate", type=int, default=32)
     parser.add_argument("--chunk", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="times that all take turns")
     parser.add_argument("--repeat", type=int, default=3, help="times in a round; their median counts")
     parser.add_argument("--quiet", action="store_true", help="hide llama.cpp's own messages")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.ik_batched and not args.ik:
         parser.error("--ik-batched needs --ik")
+    if args.rounds < 1:
+        parser.error("--rounds: at least 1")
     if args.worker:
         return measure_llama(args)
     if args.peers == PEERS:
@@ -246,4 +248,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{error.cmd[0]} failed with exit status {error.returncode}")

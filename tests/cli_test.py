@@ -268,6 +268,10 @@ class Cli(unittest.TestCase):
         for word in ("prompt 8", "generate 2", "tokens/s", "router"):
             self.assertIn(word, table)
         self.assert_refused(conclave(*args, "--prompt", 5000), "5000")
+        for option, value in (("--prompt", 0), ("--depth", -1), ("--batch", 0), ("--repeat", 0)):
+            done = conclave("bench", self.folder / "nowhere", option, value)  # before it looks for it
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"{option}: Value {value} not in range", done.err)
         self.assert_refused(conclave(*args, "--prompt", 8, "--depth", 63, "--generate", 4), "63")
 
     def test_interrupted_training_resumes_with_the_same_bytes(self):

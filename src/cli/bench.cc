@@ -20,6 +20,8 @@ using infer::BenchRow;
 constexpr double kGiga = 1e9;
 constexpr std::size_t kParts = static_cast<std::size_t>(ops::ModelPart::kCount);
 
+constexpr int kMostTokens = 1 << 24;  // more than any model's context
+
 struct Options {
   std::string model;
   infer::BenchPlan plan{{}, {0}, {1}};
@@ -139,6 +141,7 @@ void bench_model(Options options) {
     const std::int64_t most = model.transformer->config().max_positions;
     options.plan.prompts.push_back(std::min<std::int64_t>(512, most));
   }
+  infer::check_plan(options.plan, model.transformer->config());
   nlohmann::json rows = nlohmann::json::array();
   if (!options.json) print_setting(options, setting);
   infer::run_bench(context, *model.transformer, options.plan, [&](const BenchRow& row) {
@@ -168,18 +171,24 @@ void add_bench(CLI::App& app) {
   command
       ->add_option("--prompt", o->plan.prompts,
                    "lengths of prompts, separated by commas (default: 512)")
+      ->check(CLI::Range(1, kMostTokens))
       ->delimiter(',');
   command->add_option("--generate", o->plan.generate, "tokens to write in each sequence, 0: none")
+      ->check(CLI::Range(0, kMostTokens))
       ->capture_default_str();
   command->add_option("--depth", o->plan.depths, "tokens of context before those written")
+      ->check(CLI::Range(0, kMostTokens))
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--batch", o->plan.batches, "sequences that write side by side")
+      ->check(CLI::Range(1, 1024))
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--repeat", o->plan.repetitions, "times that each is measured")
+      ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_option("--chunk", o->plan.chunk, "prompt tokens computed together")
+      ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_option("--limit-seconds", o->limit_seconds, "for measuring the machine's limits")
       ->check(CLI::Range(0.01, 60.0))
@@ -190,7 +199,9 @@ void add_bench(CLI::App& app) {
       "Tokens are random, nothing is sampled. GB/s counts the weights, keys and values that must\n"
       "be read; GOP/s counts products with weights, two operations a weight and row. Busiest: the\n"
       "tokens of a layer's busiest expert over the mean of its experts, mean of layers. The last\n"
-      "columns are shares of the time.\n"
+      "columns are shares of the time. Tokens/s count all sequences together. The limits are "
+      "those\n"
+      "of the moment before: where others share the machine, shares can pass 100 %.\n"
       "Example:\n"
       "  conclave bench my-model.gguf --prompt 64,512 --depth 0,2048 --batch 1,8");
   command->callback([o] { bench_model(*o); });

@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "sys/interrupt.h"
+#include "sys/memory.h"
 
 namespace conclave::infer {
 namespace {
@@ -41,6 +42,7 @@ class Bench {
     row.tokens = plan_.generate;
     row.depth = depth;
     row.batch = batch;
+    check_memory(depth, batch);
     Caches caches;
     for (std::int64_t i = 0; i < batch; ++i) {
       caches.push_back(transformer_.new_cache(depth + plan_.generate));
@@ -68,6 +70,17 @@ class Bench {
     row.operations = operations_;
     row.busiest = busiest();
     std::sort(row.seconds.begin(), row.seconds.end());
+  }
+
+  // Caches take their memory while they fill: without this, minutes pass before they cannot.
+  void check_memory(std::int64_t depth, std::int64_t batch) const {
+    const double needed = static_cast<double>(batch) *
+                          static_cast<double>(transformer_.cache_bytes(depth + plan_.generate));
+    const auto available = static_cast<double>(sys::available_memory());
+    if (available == 0 || needed <= available) return;  // 0: not known
+    fail(ErrorKind::kOutOfMemory,
+         "keys and values of {} sequences of {} tokens take {:.1f} GB, and {:.1f} are free", batch,
+         depth + plan_.generate, needed / 1e9, available / 1e9);
   }
 
   void draw(std::int64_t n) {
@@ -102,7 +115,7 @@ class Bench {
   }
 
   void pass(const nn::Batch& batch) {
-    sys::stop_if_interrupted("the measurement");
+    sys::stop_if_interrupted("measuring");
     const auto rows = static_cast<double>(batch.n_tokens());
     nn::ForwardOptions options;
     options.observer = [&](int layer, const moe::RoutingDecision&, const moe::DispatchPlan& plan) {
@@ -178,7 +191,9 @@ void check_range(const char* what, std::int64_t found, std::int64_t least, std::
   fail(ErrorKind::kInvalidArgument, "{} {}: expected {} to {}", what, found, least, most);
 }
 
-void validate(const BenchPlan& plan, const nn::TransformerConfig& config) {
+}  // namespace
+
+void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config) {
   const std::int64_t most = config.max_positions;
   check_range("repetitions", plan.repetitions, 1, 1000);
   check_range("tokens of a chunk", plan.chunk, 1, 1 << 20);
@@ -189,8 +204,6 @@ void validate(const BenchPlan& plan, const nn::TransformerConfig& config) {
     check_range("tokens of context before those written", n, 0, most - plan.generate);
   }
 }
-
-}  // namespace
 
 double BenchRow::median() const {
   const std::size_t n = seconds.size();
@@ -211,7 +224,7 @@ double peak_gops(const sys::Roofline& limits, Arithmetic arithmetic) {
 
 void run_bench(ops::Context& context, nn::Transformer& transformer, const BenchPlan& plan,
                const std::function<void(const BenchRow&)>& report) {
-  validate(plan, transformer.config());
+  check_plan(plan, transformer.config());
   Bench bench(context, transformer, plan);
   for (const std::int64_t tokens : plan.prompts) report(bench.prompt(tokens));
   if (plan.generate == 0) return;

@@ -44,9 +44,12 @@ enum class Arithmetic { kInt8, kBf16, kF32 };
 Arithmetic bench_arithmetic(nn::Transformer& transformer);
 double peak_gops(const sys::Roofline& limits, Arithmetic arithmetic);
 
-// Runs the plan, one row at a time to `report`. Before each row a short run warms up. Throws
-// Error(kInvalidArgument) where the model's context is too short or a number is out of range,
-// kOutOfMemory for caches that do not fit, kInterrupted.
+// Throws Error(kInvalidArgument) where the model's context is too short for the plan or a number is
+// out of range.
+void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config);
+
+// Runs the plan, which is checked first, one row at a time to `report`. Before each row a short run
+// warms up. Throws Error(kOutOfMemory) for caches that do not fit, kInterrupted.
 void run_bench(ops::Context& context, nn::Transformer& transformer, const BenchPlan& plan,
                const std::function<void(const BenchRow&)>& report);
 

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "sys/interrupt.h"
 #include "sys/memory.h"
 #include "sys/roofline_loops.h"
 
@@ -124,9 +125,14 @@ Roofline measure_roofline(ThreadPool& pool, double seconds) {
   const RooflineLoops loops = choose_loops();
   Roofline roofline;
   roofline.threads = pool.size();
-  roofline.f32_gflops = measure_flops(pool, loops.f32, loops.f32_flops, seconds / 4);
-  roofline.bf16_gflops = measure_flops(pool, loops.bf16, loops.bf16_flops, seconds / 4);
-  roofline.int8_gops = measure_flops(pool, loops.int8, loops.int8_ops, seconds / 4);
+  const auto flops = [&](auto loop, double each) {
+    stop_if_interrupted("measuring the machine's limits");
+    return measure_flops(pool, loop, each, seconds / 4);
+  };
+  roofline.f32_gflops = flops(loops.f32, loops.f32_flops);
+  roofline.bf16_gflops = flops(loops.bf16, loops.bf16_flops);
+  roofline.int8_gops = flops(loops.int8, loops.int8_ops);
+  stop_if_interrupted("measuring the machine's limits");
   roofline.read_gbps = measure_read(pool, loops.read, seconds / 4);
   return roofline;
 }

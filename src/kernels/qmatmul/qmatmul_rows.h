@@ -34,7 +34,7 @@ template <int kBytes>
 // One row of blocks of 32, and one or two of super-blocks, wait for memory. Zen 4 fetches ahead of
 // them on its own. Zen 3, which the products of pairs were measured on, does so too late while it
 // computes beside. So it is asked, evenly over the steps, for what comes kNear on, into the first
-// cache: 100 ns of a core's 20 GB/s. Blocks of 32 of two panels go side by side, too
+// cache: 100 ns of a core's 20 to 30 GB/s. Blocks of 32 of two panels go side by side, too
 // (docs/decisions/0014).
 constexpr int kNear = 2048;
 template <class T>
