@@ -181,14 +181,14 @@ void add_bench(CLI::App& app) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--batch", o->plan.batches, "sequences that write side by side")
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, infer::BenchPlan::kMostBatch))
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--repeat", o->plan.repetitions, "times that each is measured")
-      ->check(CLI::Range(1, 1000))
+      ->check(CLI::Range(1, infer::BenchPlan::kMostRepetitions))
       ->capture_default_str();
   command->add_option("--chunk", o->plan.chunk, "prompt tokens computed together")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(CLI::Range(1, infer::BenchPlan::kMostChunk))
       ->capture_default_str();
   command->add_option("--limit-seconds", o->limit_seconds, "for measuring the machine's limits")
       ->check(CLI::Range(0.01, 60.0))
@@ -199,9 +199,8 @@ void add_bench(CLI::App& app) {
       "Tokens are random, nothing is sampled. GB/s counts the weights, keys and values that must\n"
       "be read; GOP/s counts products with weights, two operations a weight and row. Busiest: the\n"
       "tokens of a layer's busiest expert over the mean of its experts, mean of layers. The last\n"
-      "columns are shares of the time. Tokens/s count all sequences together. The limits are "
-      "those\n"
-      "of the moment before: where others share the machine, shares can pass 100 %.\n"
+      "columns are shares of the time. Tokens/s count all sequences together. Limits are those of\n"
+      "the moment before: where others share the machine, shares can pass 100 %.\n"
       "Example:\n"
       "  conclave bench my-model.gguf --prompt 64,512 --depth 0,2048 --batch 1,8");
   command->callback([o] { bench_model(*o); });

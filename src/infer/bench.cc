@@ -195,11 +195,11 @@ void check_range(const char* what, std::int64_t found, std::int64_t least, std::
 
 void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config) {
   const std::int64_t most = config.max_positions;
-  check_range("repetitions", plan.repetitions, 1, 1000);
-  check_range("tokens of a chunk", plan.chunk, 1, 1 << 20);
+  check_range("repetitions", plan.repetitions, 1, BenchPlan::kMostRepetitions);
+  check_range("tokens of a chunk", plan.chunk, 1, BenchPlan::kMostChunk);
   check_range("tokens to write", plan.generate, 0, most);
   for (const std::int64_t n : plan.prompts) check_range("tokens of a prompt", n, 1, most);
-  for (const std::int64_t n : plan.batches) check_range("sequences", n, 1, 1024);
+  for (const std::int64_t n : plan.batches) check_range("sequences", n, 1, BenchPlan::kMostBatch);
   for (const std::int64_t n : plan.depths) {
     check_range("tokens of context before those written", n, 0, most - plan.generate);
   }

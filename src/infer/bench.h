@@ -13,6 +13,8 @@
 namespace conclave::infer {
 
 struct BenchPlan {
+  static constexpr int kMostBatch = 1024, kMostRepetitions = 1000, kMostChunk = 1 << 20;
+
   // Tokens read, from an empty context.
   std::vector<std::int64_t> prompts;
   std::vector<std::int64_t> depths;   // tokens in the context before writing begins
@@ -48,8 +50,8 @@ double peak_gops(const sys::Roofline& limits, Arithmetic arithmetic);
 // out of range.
 void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config);
 
-// Runs the plan, which is checked first, one row at a time to `report`. Before each row a short run
-// warms up. Throws Error(kOutOfMemory) for caches that do not fit, kInterrupted.
+// Runs the plan, one row at a time to `report`. Before each row a short run warms up. Throws what
+// check_plan throws, Error(kOutOfMemory) for caches that do not fit, kInterrupted.
 void run_bench(ops::Context& context, nn::Transformer& transformer, const BenchPlan& plan,
                const std::function<void(const BenchRow&)>& report);
 

@@ -50,33 +50,33 @@
 namespace conclave::kernels {
 namespace {
 
-template <class V, class T, bool kSuper, int R>
+template <class V, class T, int R>
 inline void panel_of_few(const QuantTile& tile, const QuantLeftLayout& layout,
                          const std::byte* panel, Sums& sums) {
-  if constexpr (kSuper) {
+  if constexpr (kSuperBlocks<T>) {
     panel_of_256_few<V, T, R>(tile, layout, panel, sums);
   } else {
     panels_of_32_few<V, T, R, 1>(tile, layout, panel, 0, &sums);
   }
 }
 
-template <class V, class T, bool kSuper>
+template <class V, class T>
 inline void panel_product(const QuantTile& tile, const QuantLeftLayout& layout,
                           const std::byte* panel, Sums& sums) {
   switch (tile.rows) {
     case 1:
-      return panel_of_few<V, T, kSuper, 1>(tile, layout, panel, sums);
+      return panel_of_few<V, T, 1>(tile, layout, panel, sums);
     case 2:
-      return panel_of_few<V, T, kSuper, 2>(tile, layout, panel, sums);
+      return panel_of_few<V, T, 2>(tile, layout, panel, sums);
     case 3:
-      return panel_of_few<V, T, kSuper, 3>(tile, layout, panel, sums);
+      return panel_of_few<V, T, 3>(tile, layout, panel, sums);
     case 4:
-      return panel_of_few<V, T, kSuper, 4>(tile, layout, panel, sums);
+      return panel_of_few<V, T, 4>(tile, layout, panel, sums);
     default:
       break;
   }
   for (Index r = 0; r < tile.rows; ++r) V::storef(sums.of[r], V::zerof());
-  if constexpr (kSuper) {
+  if constexpr (kSuperBlocks<T>) {
     panel_of_256<V, T>(tile, layout, panel, sums);
   } else {
     panel_of_32<V, T>(tile, layout, panel, sums);
@@ -111,15 +111,15 @@ inline Index panels_side_by_side(const QuantTile& tile, const QuantLeftLayout& l
   return 2 * half * kQuantPanel;
 }
 
-template <class V, class T, bool kSuper>
+template <class V, class T>
 void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index panel_size) {
   Index n = 0;
-  if constexpr (kWaits<V, T, 1> && !kSuper) {
+  if constexpr (kWaits<V, T, 1> && !kSuperBlocks<T>) {
     if (tile.rows == 1) n = panels_side_by_side<V, T>(tile, layout, panel_size);
   }
   for (; n < tile.n; n += kQuantPanel) {
     Sums sums;
-    panel_product<V, T, kSuper>(tile, layout, tile.right + n / kQuantPanel * panel_size, sums);
+    panel_product<V, T>(tile, layout, tile.right + n / kQuantPanel * panel_size, sums);
     put_panel<V>(tile, n, sums);
   }
 }
@@ -182,31 +182,31 @@ void product(const QuantTile& tile) noexcept {
   const Index panel_size = quant_layout(tile.type)->panel_size(tile.k);
   switch (tile.type) {
     case QuantType::kQ4_0:
-      return product_of<V, TakeQ4_0<V>, false>(tile, layout, panel_size);
+      return product_of<V, TakeQ4_0<V>>(tile, layout, panel_size);
     case QuantType::kQ4_1:
-      return product_of<V, TakeQ4_1<V>, false>(tile, layout, panel_size);
+      return product_of<V, TakeQ4_1<V>>(tile, layout, panel_size);
     case QuantType::kQ5_0:
-      return product_of<V, TakeQ5_0<V>, false>(tile, layout, panel_size);
+      return product_of<V, TakeQ5_0<V>>(tile, layout, panel_size);
     case QuantType::kQ5_1:
-      return product_of<V, TakeQ5_1<V>, false>(tile, layout, panel_size);
+      return product_of<V, TakeQ5_1<V>>(tile, layout, panel_size);
     case QuantType::kQ8_0:
-      return product_of<V, TakeQ8_0<V>, false>(tile, layout, panel_size);
+      return product_of<V, TakeQ8_0<V>>(tile, layout, panel_size);
     case QuantType::kIQ4_NL:
-      return product_of<V, TakeIQ4_NL<V>, false>(tile, layout, panel_size);
+      return product_of<V, TakeIQ4_NL<V>>(tile, layout, panel_size);
     case QuantType::kMXFP4:
-      return product_of<V, TakeMXFP4<V>, false>(tile, layout, panel_size);
+      return product_of<V, TakeMXFP4<V>>(tile, layout, panel_size);
     case QuantType::kQ2_K:
-      return product_of<V, TakeQ2_K<V>, true>(tile, layout, panel_size);
+      return product_of<V, TakeQ2_K<V>>(tile, layout, panel_size);
     case QuantType::kQ3_K:
-      return product_of<V, TakeQ3_K<V>, true>(tile, layout, panel_size);
+      return product_of<V, TakeQ3_K<V>>(tile, layout, panel_size);
     case QuantType::kQ4_K:
-      return product_of<V, TakeQ4_K<V>, true>(tile, layout, panel_size);
+      return product_of<V, TakeQ4_K<V>>(tile, layout, panel_size);
     case QuantType::kQ5_K:
-      return product_of<V, TakeQ5_K<V>, true>(tile, layout, panel_size);
+      return product_of<V, TakeQ5_K<V>>(tile, layout, panel_size);
     case QuantType::kQ6_K:
-      return product_of<V, TakeQ6_K<V>, true>(tile, layout, panel_size);
+      return product_of<V, TakeQ6_K<V>>(tile, layout, panel_size);
     case QuantType::kIQ4_XS:
-      return product_of<V, TakeIQ4_XS<V>, true>(tile, layout, panel_size);
+      return product_of<V, TakeIQ4_XS<V>>(tile, layout, panel_size);
     default:
       return;
   }
