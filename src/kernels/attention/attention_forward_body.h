@@ -12,6 +12,8 @@
 #include <float.h>
 #include <math.h>
 
+#include <utility>
+
 #include "kernels/attention/attention_tile.h"
 
 namespace conclave::kernels {
@@ -24,6 +26,10 @@ struct AttentionForwardBody {
   static constexpr int kRows = Tile::kRows;
   static constexpr int kKeys = Tile::kKeys;
   static constexpr int kDirectRows = 2 * kRows;
+  // Rows of one token that read f16 as two streams. A core of Zen 3 reads one stream at 70 % of its
+  // speed while it computes beside, two at 83 (docs/decisions/0014). Not measured with AVX-512.
+  static constexpr int kTwoStreamRows = V::kRegisters < 32 ? 4 : 0;
+  static constexpr int kPieces = 32;  // of a block, of keys and values in turn
 
   // What rows hold of the keys so far.
   struct State {
@@ -42,7 +48,7 @@ struct AttentionForwardBody {
   // Where things lie in the scratch memory, in floats.
   struct Layout {
     Index states[2];
-    Index p;  // [kRows][kKeys]: scores, then weights
+    Index p;  // [2][kRows][kKeys]: scores, then weights, of a block and of the one before
     Index q;  // [rows/kRows][Q][kRows]
     Index v;  // [kKeys][padded Q], where Q is no multiple of kLanes or v is narrow
     Index k;  // [Q][kKeys], where k is narrow
@@ -53,7 +59,7 @@ struct AttentionForwardBody {
       states[0] = 0;
       states[1] = State::floats(rows, head_dim);
       p = 2 * states[1];
-      q = p + kRows * kKeys;
+      q = p + 2 * kRows * kKeys;
       v = round_up(q + Tile::round_up(rows, kRows) * head_dim);
       k = v + kKeys * Tile::padded(head_dim);
       total = k + kKeys * head_dim;
@@ -155,6 +161,12 @@ struct AttentionForwardBody {
     const Index seen = first_key(a), newest = a.first_position + a.n_tokens - 1;
     const Index first = seen > begin ? seen : begin;
     const Index last = newest < end ? newest : end;
+    if (a.kv_half.blocks != nullptr && whole && a.n_tokens == 1 && rows <= kTwoStreamRows) {
+      Tile::with_rows(static_cast<int>(rows), [&]<int R>() {
+        if constexpr (R <= kTwoStreamRows) add_in_two_streams<R>(a, s, first, last);
+      });
+      return;
+    }
     for (Index block = first / kKeys * kKeys; block <= last; block += kKeys) {
       const Index keys = last + 1 - block < kKeys ? last + 1 - block : kKeys;
       const Index i = block / kKeys;
@@ -177,6 +189,79 @@ struct AttentionForwardBody {
         add_rows(a, s, rows, block, copy_keys(a, s, a.kv_half.keys(i)),
                  copy_values(a, s, a.kv_half.values(i, a.head_dim), keys), 0);
       }
+    }
+  }
+
+  // Keys first .. last of f16 into the R rows of a token, which sees them all: the values of a
+  // block are added while the scores of the next are made. The operations of a block are those of
+  // add_block, in its order.
+  template <int R>
+  static void add_in_two_streams(const AttentionForward& a, const Scratch& s, Index first,
+                                 Index last) {
+    const Index width = a.head_dim;
+    Scratch now = s, before = s;
+    before.p += kRows * kKeys;
+    typename Tile::Range seen_before = {0, 0};
+    const f16* values = nullptr;  // of the block before, whose weights are in before.p
+    float factor[kRows];
+    const auto add_values = [&] {
+      Tile::template accumulate_rows<R, kKeys, 1>(
+          seen_before.end - seen_before.begin, before.p + seen_before.begin,
+          values + seen_before.begin * width, width, 0, factor, s.state.acc, width, width);
+    };
+    for (Index block = first / kKeys * kKeys; block <= last; block += kKeys) {
+      const Index i = block / kKeys;
+      const f16* keys = a.kv_half.keys(i);
+      const auto seen = Tile::visible(a.first_position, a.window, block, a.first_key);
+      const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
+      const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
+      if (values != nullptr && is_whole(seen) && is_whole(seen_before)) {
+        const f16* next = block + kKeys <= last ? a.kv_half.keys(i + 1) : keys;
+        score_beside_values<R>(a, keys, next, now, values, factor, before);
+      } else {
+        if (values != nullptr) add_values();
+        Tile::template scores<R>(a.head_dim, s.q, keys, begin, end, now.p);
+      }
+      weigh(a, now, 0, R, block, begin, end, factor);
+      values = a.kv_half.values(i, a.head_dim);
+      seen_before = seen;
+      std::swap(now.p, before.p);
+    }
+    if (values != nullptr) add_values();
+  }
+  static bool is_whole(typename Tile::Range seen) { return seen.begin == 0 && seen.end == kKeys; }
+
+  // The scores of a block's keys, to now.p, and the values of the block before with the weights
+  // before.p, a piece of each in turn. Asks for the values that lie behind the keys and for the
+  // next block's keys: for the head of each, which the processor does not expect, and where several
+  // rows share them for all.
+  template <int R>
+  static void score_beside_values(const AttentionForward& a, const f16* keys, const f16* next,
+                                  const Scratch& now, const f16* values, const float* factor,
+                                  const Scratch& before) {
+    const Index width = a.head_dim;
+    const Index lines = R == 1 ? 1 : width * kKeys * static_cast<Index>(sizeof(f16)) / 64 / kPieces;
+    const auto* next_lines = reinterpret_cast<const char*>(next);
+    const auto* value_lines = reinterpret_cast<const char*>(keys + width * kKeys);
+    float* const acc = now.state.acc;
+    for (int r = 0; r < R; ++r) {
+      const Vec f = V::set(factor[r]);
+      for (Index d = r * width; d < (r + 1) * width; d += kLanes) {
+        V::store(acc + d, V::load(acc + d) * f);
+      }
+    }
+    for (int i = 0; i < R * kKeys; i += kLanes) V::store(now.p + i, V::set(0.f));
+    constexpr int kPieceKeys = kKeys / kPieces;
+    for (int piece = 0; piece < kPieces; ++piece, values += kPieceKeys * width) {
+      for (Index i = 0; i < lines; ++i, next_lines += 64, value_lines += 64) {
+        __builtin_prefetch(next_lines);
+        __builtin_prefetch(value_lines);
+      }
+      const Index d = width * piece / kPieces, d_end = width * (piece + 1) / kPieces;
+      Tile::template accumulate_rows<R, 1, kRows>(d_end - d, now.q + d * kRows, keys + d * kKeys,
+                                                  kKeys, 0, nullptr, now.p, kKeys, kKeys);
+      Tile::template accumulate_rows<R, kKeys, 1>(kPieceKeys, before.p + kPieceKeys * piece, values,
+                                                  width, 0, nullptr, acc, width, width);
     }
   }
 

@@ -325,6 +325,60 @@ struct CacheQ8 {
   }
 };
 
+// The numbers of a cache in f16, where they are exact.
+struct HalfCache {
+  std::vector<f16> memory;
+  std::vector<const std::byte*> blocks;
+
+  explicit HalfCache(const Cache<float>& cache) {
+    for (const float number : cache.memory) memory.push_back(to_f16(number));
+    const auto* begin = reinterpret_cast<const std::byte*>(cache.memory.data());
+    for (const std::byte* block : cache.blocks) {
+      const auto at = (block + Cache<float>::kOffset - begin) / std::ptrdiff_t{sizeof(float)};
+      blocks.push_back(reinterpret_cast<const std::byte*>(memory.data() + at) -
+                       Cache<float>::kOffset);
+    }
+  }
+  KvBlocks<f16> kv() const { return {blocks.data(), Cache<float>::kOffset}; }
+};
+
+// Keys and values in f16 give the bits of the same numbers in f32: rows that read keys and values
+// as two streams and rows that do not, over whole blocks and parts, in one span and several.
+TEST(Attention, HalfIsReadAsItsNumbers) {
+  const Case cases[] = {{0, 1, 1, 64, 0},      {63, 1, 2, 128, 0},    {64, 1, 3, 64, 0},
+                        {200, 1, 1, 128, 0},   {200, 1, 2, 136, 0},   {200, 1, 4, 8, 0},
+                        {255, 1, 3, 24, 0},    {200, 1, 5, 64, 0},    {200, 1, 8, 64, 0},
+                        {1500, 1, 1, 64, 0},   {1500, 1, 4, 128, 0},  {1500, 1, 2, 64, 700},
+                        {300, 1, 1, 64, 30},   {300, 1, 1, 64, 193},  {300, 1, 3, 33, 0},
+                        {1500, 1, 1, 16, 100}, {200, 2, 1, 64, 0},    {120, 40, 2, 64, 0},
+                        {2047, 1, 1, 576, 0},  {2048, 1, 1, 128, 65}, {1087, 1, 4, 40, 64}};
+  for (const auto& kernel : runnable(attention_kernels())) {
+    for (const Case& c : cases) {
+      SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
+      Inputs in(c);
+      for (Doubles* numbers : {&in.k, &in.v}) {
+        for (double& number : *numbers) number = to_float(to_f16(static_cast<float>(number)));
+      }
+      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
+      const HalfCache half(cache);
+      const std::int64_t width = std::int64_t{c.n_heads} * c.head_dim;
+      Guarded q = guarded(in.q, c.n_tokens, width, 1);
+      Guarded wanted(c.n_tokens, width), wanted_lse(c.n_tokens, c.n_heads);
+      run_forward(kernel, c, cache, q, wanted, wanted_lse, 0, c.n_tokens);
+      Guarded out(c.n_tokens, width, 2), lse(c.n_tokens, c.n_heads, 3);
+      AttentionForward a = forward_call(c, cache, q, out, lse, 0, c.n_tokens);
+      a.kv = {};
+      a.kv_half = half.kv();
+      std::vector<float> scratch =
+          scratch_of(kernel.forward_scratch(c.n_tokens, c.n_heads, c.head_dim));
+      kernel.forward(a, scratch.data());
+      ASSERT_TRUE(testing::same_bits(out.floats(), wanted.floats()));
+      ASSERT_TRUE(testing::same_bits(lse.floats(), wanted_lse.floats()));
+      ASSERT_TRUE(out.intact() && lse.intact());
+    }
+  }
+}
+
 // Keys and values in Q8_0 give the bits of the same numbers in f32: few rows and many, every set of
 // instructions, and near the reference.
 TEST(Attention, Q8IsReadAsItsNumbers) {
