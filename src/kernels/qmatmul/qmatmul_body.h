@@ -114,7 +114,7 @@ inline Index panels_side_by_side(const QuantTile& tile, const QuantLeftLayout& l
 template <class V, class T>
 void product_of(const QuantTile& tile, const QuantLeftLayout& layout, Index panel_size) {
   Index n = 0;
-  if constexpr (kWaits<V, T, 1> && !kSuperBlocks<T>) {
+  if constexpr (kStepByStep<V, T, 1> && !kSuperBlocks<T>) {
     if (tile.rows == 1) n = panels_side_by_side<V, T>(tile, layout, panel_size);
   }
   for (; n < tile.n; n += kQuantPanel) {

@@ -31,16 +31,15 @@ template <int kBytes>
   });
 }
 
-// One row of blocks of 32, and one or two of super-blocks, wait for memory. Zen 4 fetches ahead of
-// them on its own. Zen 3, which the products of pairs were measured on, does so too late while it
-// computes beside. So it is asked, evenly over the steps, for what comes kNear on, into the first
-// cache: 100 ns of a core's 20 to 30 GB/s. Blocks of 32 of two panels go side by side, too
-// (docs/decisions/0014).
+// Few rows wait for memory. Zen 4 fetches ahead of them on its own. Zen 3, which the products of
+// pairs were measured on, does so too late while it computes beside. So it is asked, evenly over
+// the steps, for what comes kNear on, into the first cache: 100 ns of a core's 20 to 30 GB/s.
+// Blocks of 32 of two panels go side by side, too (docs/decisions/0014).
 constexpr int kNear = 2048;
 template <class T>
 constexpr bool kSuperBlocks = T::kGroups > 1;
 template <class V, class T, int R>
-constexpr bool kWaits = R <= (kSuperBlocks<T> ? 2 : 1) && V::kPairs;
+constexpr bool kStepByStep = R <= T::kStepRows&& V::kPairs;
 
 template <class V, class T>
 using Number = typename V::template Number<T::kMost>;
@@ -99,14 +98,14 @@ struct FromWords {
     return V::template number<T::kMost>(T::number(words, g, j));
   }
 };
-// The same, asking for the kBytes from `ahead` on, evenly over the steps; kTogether groups take a
-// step together.
-template <class V, class T, int kBytes, int kTogether>
+// The same for kCount groups, asking for the kBytes from `ahead` on, evenly over the steps;
+// kTogether groups take a step together.
+template <class V, class T, int kBytes, int kCount, int kTogether>
 struct FromWordsAhead {
   const std::byte* words;
   const std::byte* ahead;
   [[gnu::always_inline]] Number<V, T> operator()(int g, int j) const {
-    constexpr int kLines = (kBytes + 63) / 64, kSteps = 8 * T::kGroups / kTogether;
+    constexpr int kLines = (kBytes + 63) / 64, kSteps = 8 * kCount / kTogether;
     constexpr int kMostLines = (kLines + kSteps - 1) / kSteps;
     typename V::I numbers = T::number(words, g, j);
     if (g % kTogether == 0) {
@@ -260,8 +259,8 @@ template <class V, class T, int R, int P>
         sum = V::fma(V::mul(V::to_float(dot), d), V::set1f(left.scale[i]), sum);
         if constexpr (T::kMin) sum = V::fma(T::min(factors), V::set1f(left.scaled_sum[i]), sum);
       };
-      if constexpr (kWaits<V, T, R>) {
-        using Numbers = FromWordsAhead<V, T, kBlockBytes<T>, 1>;
+      if constexpr (kStepByStep<V, T, R>) {
+        using Numbers = FromWordsAhead<V, T, kBlockBytes<T>, 1, 1>;
         dots_of_32<V, T, R>(Numbers{words, factors + kNear}, left, 0, done);
       } else if constexpr (V::kPairs) {
         fetch_ahead<kBlockBytes<T>>(factors);

@@ -27,8 +27,8 @@ inline void next(SuperLeft& left) {
   left.scale += left.m;
 }
 
-// A super-block whose numbers were all taken before its products: for products of pairs with three
-// rows or more, whose registers hold the sums of one group, and room for little else.
+// A super-block whose numbers were all taken before its products: for products of pairs with more
+// than kStepRows rows.
 template <class V, class T>
 struct AllKept {
   const std::byte* words;
@@ -98,8 +98,8 @@ template <class V, class T, int R, int kFirst = 0, class Numbers>
   }
 }
 
-// Groups first .. first + G - 1 times rows r .. r + R - 1, by sums of pairs: to part, of integers
-// or floats.
+// Groups first .. first + G - 1, the numbers of whose g-th are numbers(g, j), times rows r .. r + R
+// - 1, by sums of pairs: to part, of integers or floats.
 template <class V, class T, int G, int R, class Numbers, class Part>
 [[gnu::always_inline]] inline void groups_of_pairs(const Numbers& numbers, const Super<V>& super,
                                                    const SuperLeft& left, Index m, Index r,
@@ -111,7 +111,7 @@ template <class V, class T, int G, int R, class Numbers, class Part>
   // order than those of one group after the other.
   static_assert(T::kIntegers || T::kParts == 1);
   V::template dots<T, T::kParts, G, R>(
-      [&]<int g, int j>() __attribute__((always_inline)) { return numbers(first + g, j); },
+      [&]<int g, int j>() __attribute__((always_inline)) { return numbers(g, j); },
       left.q + row * kLeft<V, T>, m * kLeft<V, T>,
       [&]<int g, int p>() __attribute__((always_inline)) {
         if constexpr (T::kIntegers) {
@@ -136,20 +136,46 @@ template <class V, class T, int G, int R, class Numbers, class Part>
 template <class V, int R>
 constexpr int kTogether = V::kGroups / R;
 
+// A super-block's numbers as rows take them step by step.
+template <class V, class T, int R>
+struct StepByStep {
+  static constexpr int kRuns = T::kHalves ? 2 : 1, kCount = 8 / kRuns;
+  static constexpr int kWords = T::kWords / kRuns, kBytes = kSuperBytes<T> / kRuns;
+  using Run = FromWordsAhead<V, T, kBytes, kCount, kTogether<V, R>>;
+
+  const std::byte* factors;
+  [[gnu::always_inline]] Run run(int i) const {
+    return {factors + T::kFactors + T::kPlanes + i * kWords, factors + kNear + i * kBytes};
+  }
+};
+
 // All groups by sums of pairs. Over numbers that were kept it is a loop, which compiles in a third
-// of the time of unrolled groups; numbers taken from words need constants.
-template <class V, class T, int R, class Numbers, class Part>
-[[gnu::always_inline]] inline void all_pairs(const Numbers& numbers, const Super<V>& super,
+// of the time of unrolled groups. Numbers taken from words need constants; where halves are alike,
+// one does for both: processors keep some 4,000 decoded instructions, of two programs where two
+// share a core.
+template <class V, class T, int R, class Part>
+[[gnu::always_inline]] inline void all_pairs(const AllKept<V, T>& numbers, const Super<V>& super,
                                              const SuperLeft& left, Index m, Index r, Part* part) {
-  if constexpr (std::is_same_v<Numbers, AllKept<V, T>>) {
-    for (int g = 0; g < 8; ++g) {
-      if (r == 0) numbers.fetch_eighth(g);
-      groups_of_pairs<V, T, 1, R>(numbers, super, left, m, r, g, part);
-    }
-  } else {
-    constexpr int G = kTogether<V, R>;
-    repeat<8 / G>([&]<int i>() __attribute__((always_inline)) {
-      groups_of_pairs<V, T, G, R>(numbers, super, left, m, r, G * i, part);
+  for (int first = 0; first < 8; ++first) {
+    if (r == 0) numbers.fetch_eighth(first);
+    const auto group = [&](int g, int j) __attribute__((always_inline)) {
+      return numbers(first + g, j);
+    };
+    groups_of_pairs<V, T, 1, R>(group, super, left, m, r, first, part);
+  }
+}
+template <class V, class T, int R, class Part>
+[[gnu::always_inline]] inline void all_pairs(const StepByStep<V, T, R>& numbers,
+                                             const Super<V>& super, const SuperLeft& left, Index m,
+                                             Index r, Part* part) {
+  constexpr int G = kTogether<V, R>, kCount = StepByStep<V, T, R>::kCount;
+  for (int i = 0; i < 8 / kCount; ++i) {
+    const auto run = numbers.run(i);
+    repeat<kCount / G>([&]<int k>() __attribute__((always_inline)) {
+      const auto groups = [&](int g, int j) __attribute__((always_inline)) {
+        return run(G * k + g, j);
+      };
+      groups_of_pairs<V, T, G, R>(groups, super, left, m, r, kCount * i + G * k, part);
     });
   }
 }
@@ -224,15 +250,15 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
   repeat<R>([&]<int i>() __attribute__((always_inline)) { total[i] = V::zerof(); });
   for (Index b = 0; b < tile.k / 256; ++b, next<V, T>(left)) {
     const std::byte* factors = panel + b * kSuperBytes<T>;
-    const std::byte* words = factors + T::kFactors + T::kPlanes;
     Super<V> super;
     T::prepare(factors, super);
-    if constexpr (kWaits<V, T, R>) {
-      using Numbers = FromWordsAhead<V, T, kSuperBytes<T>, kTogether<V, R>>;
-      add_super_block<V, T, R>(Numbers{words, factors + kNear}, super, left, R, 0, total);
+    if constexpr (kStepByStep<V, T, R>) {
+      const StepByStep<V, T, R> numbers{factors};
+      add_super_block<V, T, R>(numbers, super, left, R, 0, total);
     } else {
       using Numbers = std::conditional_t<V::kPairs, AllKept<V, T>, FromWords<V, T>>;
-      add_super_block<V, T, R>(Numbers{words}, super, left, R, 0, total);
+      const Numbers numbers{factors + T::kFactors + T::kPlanes};
+      add_super_block<V, T, R>(numbers, super, left, R, 0, total);
     }
   }
   repeat<R>([&]<int i>() __attribute__((always_inline)) { V::storef(sums.of[i], total[i]); });

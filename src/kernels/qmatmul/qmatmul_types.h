@@ -1,7 +1,9 @@
 // How each quantised type is taken apart, once over a vector type V (see qmatmul_body.h): eight
 // vectors of unsigned bytes for 32 numbers, and the scales of 16 rows. Blocks are those of
 // qmatmul_layout.h: factors, planes, words; kFactors, kPlanes and kWords are their bytes. kMost is
-// the largest of the unsigned numbers, which are kOffset above what they stand for.
+// the largest of the unsigned numbers, which are kOffset above what they stand for. Products of
+// pairs with up to kStepRows rows take numbers from words as they need them (qmatmul_rows.h): as
+// many as was faster than numbers put aside.
 #pragma once
 
 #include <cstddef>
@@ -47,6 +49,7 @@ template <class V>
 // kMin, minimum.
 template <class V>
 struct TakeQ4_0 {
+  static constexpr int kStepRows = 1;
   static constexpr int kFactors = 32, kWords = 256;
   static constexpr int kGroups = 1;
   static constexpr bool kMin = false;
@@ -103,6 +106,7 @@ struct TakeMXFP4 : TakeQ4_0<V> {
 // and planes -> the scales of the groups of 16 or 32, and the minimums of neighbouring groups as
 // pairs of int16.
 //
+// kHalves: words of groups 4 .. 7 lie as those of 0 .. 3, kWords / 2 bytes on.
 // kIntegers: groups are added as integers: products of pairs take the groups' scales on the way
 // into 32 bits, which costs nothing, and d multiplies their sum.
 template <class V>
@@ -149,6 +153,8 @@ inline void set_min_pairs(Super<V>& s, const std::uint8_t* values) {
 
 template <class V>
 struct TakeQ4_K {
+  static constexpr int kStepRows = 4;
+  static constexpr bool kHalves = true;
   static constexpr int kGroups = 8;
   static constexpr int kFactors = 64, kPlanes = 192, kWords = 2048, kMost = 15, kOffset = 0;
   static constexpr bool kIntegers = V::kPairs;
@@ -190,6 +196,8 @@ struct TakeQ4_K {
 };
 template <class V>
 struct TakeQ5_K : TakeQ4_K<V> {
+  static constexpr int kStepRows = 2;
+  static constexpr bool kHalves = false;
   static constexpr int kWords = 2560, kMost = 31;
   static void prepare(const std::byte* factors, Super<V>& s) { TakeQ4_K<V>::scales(factors, s); }
   [[gnu::always_inline]] static typename V::I number(const std::byte* words, int g, int j) {
@@ -203,6 +211,8 @@ struct TakeQ5_K : TakeQ4_K<V> {
 // The types below have 16 groups of 16, two in each 32 numbers.
 template <class V>
 struct TakeQ2_K {
+  static constexpr int kStepRows = 2;
+  static constexpr bool kHalves = true;
   static constexpr int kGroups = 8;
   static constexpr int kFactors = 64, kPlanes = 256, kWords = 1024, kMost = 3, kOffset = 0;
   static constexpr bool kIntegers = V::kPairs;
@@ -226,6 +236,8 @@ struct TakeQ2_K {
 };
 template <class V>
 struct TakeQ3_K {
+  static constexpr int kStepRows = 2;
+  static constexpr bool kHalves = false;
   static constexpr int kGroups = 8;
   static constexpr int kFactors = 32, kPlanes = 192, kWords = 1536, kMost = 7, kOffset = 4;
   static constexpr bool kIntegers = V::kPairs;
@@ -261,6 +273,8 @@ struct TakeQ3_K {
 };
 template <class V>
 struct TakeQ6_K {
+  static constexpr int kStepRows = 2;
+  static constexpr bool kHalves = true;
   static constexpr int kGroups = 8;
   static constexpr int kFactors = 32, kPlanes = 256, kWords = 3072, kMost = 63, kOffset = 32;
   static constexpr bool kIntegers = V::kPairs;
@@ -278,6 +292,8 @@ struct TakeQ6_K {
 };
 template <class V>
 struct TakeIQ4_XS {
+  static constexpr int kStepRows = 4;
+  static constexpr bool kHalves = true;
   static constexpr int kGroups = 8;
   static constexpr int kFactors = 64, kPlanes = 64, kWords = 2048, kMost = 241, kOffset = 128;
   static constexpr bool kIntegers = false;
