@@ -12,8 +12,6 @@
 #include <float.h>
 #include <math.h>
 
-#include <utility>
-
 #include "kernels/attention/attention_tile.h"
 
 namespace conclave::kernels {
@@ -26,7 +24,7 @@ struct AttentionForwardBody {
   static constexpr int kRows = Tile::kRows;
   static constexpr int kKeys = Tile::kKeys;
   static constexpr int kDirectRows = 2 * kRows;
-  // Rows of one token that read f16 as two streams. A core of Zen 3 reads one stream at 70 % of its
+  // Rows of one token that read f16 as two streams: a core of Zen 3 reads one stream at 67 % of its
   // speed while it computes beside, two at 83 (docs/decisions/0014). Not measured with AVX-512.
   static constexpr int kTwoStreamRows = V::kRegisters < 32 ? 4 : 0;
   static constexpr int kPieces = 32;  // of a block, of keys and values in turn
@@ -192,76 +190,80 @@ struct AttentionForwardBody {
     }
   }
 
-  // Keys first .. last of f16 into the R rows of a token, which sees them all: the values of a
-  // block are added while the scores of the next are made. The operations of a block are those of
-  // add_block, in its order.
+  // A block whose keys are weighed and whose values are yet to be added.
+  struct WeighedBlock {
+    const f16* values = nullptr;     // [kKeys][Q]
+    const float* weights = nullptr;  // [rows][kKeys]
+    typename Tile::Range seen = {0, 0};
+    float factor[kRows] = {};
+  };
+
+  // Keys first .. last of f16, one at least, into the R rows of a token, which sees them all: the
+  // values of a block are added while the scores of the next are made. The operations of a block
+  // are those of add_block, in its order.
   template <int R>
   static void add_in_two_streams(const AttentionForward& a, const Scratch& s, Index first,
                                  Index last) {
     const Index width = a.head_dim;
-    Scratch now = s, before = s;
-    before.p += kRows * kKeys;
-    typename Tile::Range seen_before = {0, 0};
-    const f16* values = nullptr;  // of the block before, whose weights are in before.p
-    float factor[kRows];
+    WeighedBlock before;
     const auto add_values = [&] {
-      Tile::template accumulate_rows<R, kKeys, 1>(
-          seen_before.end - seen_before.begin, before.p + seen_before.begin,
-          values + seen_before.begin * width, width, 0, factor, s.state.acc, width, width);
+      const Index begin = before.seen.begin;
+      Tile::template accumulate_rows<R, kKeys, 1>(before.seen.end - begin, before.weights + begin,
+                                                  before.values + begin * width, width, 0,
+                                                  before.factor, s.state.acc, width, width);
     };
-    for (Index block = first / kKeys * kKeys; block <= last; block += kKeys) {
-      const Index i = block / kKeys;
-      const f16* keys = a.kv_half.keys(i);
+    for (Index i = first / kKeys; i <= last / kKeys; ++i) {
+      const Index block = i * kKeys;
       const auto seen = Tile::visible(a.first_position, a.window, block, a.first_key);
       const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
       const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
-      if (values != nullptr && is_whole(seen) && is_whole(seen_before)) {
-        const f16* next = block + kKeys <= last ? a.kv_half.keys(i + 1) : keys;
-        score_beside_values<R>(a, keys, next, now, values, factor, before);
+      Scratch now = s;
+      now.p += i % 2 * kRows * kKeys;
+      const f16* keys = a.kv_half.keys(i);
+      if (before.values != nullptr && is_whole(seen) && is_whole(before.seen)) {
+        const f16* next = i < last / kKeys ? a.kv_half.keys(i + 1) : keys;
+        score_beside_values<R>(now, keys, next, before, width);
       } else {
-        if (values != nullptr) add_values();
+        if (before.values != nullptr) add_values();
         Tile::template scores<R>(a.head_dim, s.q, keys, begin, end, now.p);
       }
-      weigh(a, now, 0, R, block, begin, end, factor);
-      values = a.kv_half.values(i, a.head_dim);
-      seen_before = seen;
-      std::swap(now.p, before.p);
+      weigh(a, now, 0, R, block, begin, end, before.factor);
+      before.values = a.kv_half.values(i, a.head_dim);
+      before.weights = now.p;
+      before.seen = seen;
     }
-    if (values != nullptr) add_values();
+    add_values();
   }
   static bool is_whole(typename Tile::Range seen) { return seen.begin == 0 && seen.end == kKeys; }
 
-  // The scores of a block's keys, to now.p, and the values of the block before with the weights
-  // before.p, a piece of each in turn. Asks for the values that lie behind the keys and for the
-  // next block's keys: for the head of each, which the processor does not expect, and where several
-  // rows share them for all.
+  // The scores of a block's keys, to now.p, and the values of the block before, a piece of each in
+  // turn. Asks for the values that lie behind the keys and for the next block's keys: for the head
+  // of each, which the processor does not expect, and where several rows share them for all.
   template <int R>
-  static void score_beside_values(const AttentionForward& a, const f16* keys, const f16* next,
-                                  const Scratch& now, const f16* values, const float* factor,
-                                  const Scratch& before) {
-    const Index width = a.head_dim;
-    const Index lines = R == 1 ? 1 : width * kKeys * static_cast<Index>(sizeof(f16)) / 64 / kPieces;
-    const auto* next_lines = reinterpret_cast<const char*>(next);
-    const auto* value_lines = reinterpret_cast<const char*>(keys + width * kKeys);
+  static void score_beside_values(const Scratch& now, const f16* keys, const f16* next,
+                                  const WeighedBlock& before, Index width) {
+    constexpr Index kLine = 64 / sizeof(f16), kPieceKeys = kKeys / kPieces;
+    const Index lines =
+        R == 1 ? 1 : Tile::round_up(width * kKeys, kLine * kPieces) / kLine / kPieces;
+    const f16 *value_line = keys + width * kKeys, *next_line = next, *values = before.values;
     float* const acc = now.state.acc;
     for (int r = 0; r < R; ++r) {
-      const Vec f = V::set(factor[r]);
+      const Vec factor = V::set(before.factor[r]);
       for (Index d = r * width; d < (r + 1) * width; d += kLanes) {
-        V::store(acc + d, V::load(acc + d) * f);
+        V::store(acc + d, V::load(acc + d) * factor);
       }
     }
     for (int i = 0; i < R * kKeys; i += kLanes) V::store(now.p + i, V::set(0.f));
-    constexpr int kPieceKeys = kKeys / kPieces;
     for (int piece = 0; piece < kPieces; ++piece, values += kPieceKeys * width) {
-      for (Index i = 0; i < lines; ++i, next_lines += 64, value_lines += 64) {
-        __builtin_prefetch(next_lines);
-        __builtin_prefetch(value_lines);
+      for (Index i = 0; i < lines; ++i, value_line += kLine, next_line += kLine) {
+        __builtin_prefetch(value_line);
+        __builtin_prefetch(next_line);
       }
       const Index d = width * piece / kPieces, d_end = width * (piece + 1) / kPieces;
       Tile::template accumulate_rows<R, 1, kRows>(d_end - d, now.q + d * kRows, keys + d * kKeys,
                                                   kKeys, 0, nullptr, now.p, kKeys, kKeys);
-      Tile::template accumulate_rows<R, kKeys, 1>(kPieceKeys, before.p + kPieceKeys * piece, values,
-                                                  width, 0, nullptr, acc, width, width);
+      Tile::template accumulate_rows<R, kKeys, 1>(kPieceKeys, before.weights + kPieceKeys * piece,
+                                                  values, width, 0, nullptr, acc, width, width);
     }
   }
 

@@ -131,6 +131,18 @@ void run_forward(const AttentionKernel& kernel, const Case& c, const Cache<float
   kernel.forward(forward_call(c, cache, q, out, lse, begin, end), scratch.data());
 }
 
+// All spans of a call, the last first, and their merging.
+void run_spans(const AttentionKernel& kernel, const AttentionForward& a,
+               std::vector<float>& scratch) {
+  const std::int64_t floats = kernel.state_floats(a.n_tokens, a.n_heads, a.head_dim);
+  const std::int64_t spans = last_span(a) - first_span(a) + 1;
+  std::vector<float> states = scratch_of(floats * spans);
+  for (std::int64_t i = spans - 1; i >= 0; --i) {
+    kernel.forward_span(a, first_span(a) + i, states.data() + i * floats, scratch.data());
+  }
+  kernel.merge_spans(a, states.data(), spans);
+}
+
 Guarded guarded(const Doubles& values, std::int64_t rows, std::int64_t cols, int offset) {
   Guarded g(rows, cols, offset, offset % 3);
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -342,39 +354,64 @@ struct HalfCache {
   KvBlocks<f16> kv() const { return {blocks.data(), Cache<float>::kOffset}; }
 };
 
-// Keys and values in f16 give the bits of the same numbers in f32: rows that read keys and values
-// as two streams and rows that do not, over whole blocks and parts, in one span and several.
+// Keys and values in f16 give the bits of the same numbers in f32, at once and span by span: rows
+// that read keys and values as two streams and rows that do not, over whole blocks and parts. What
+// no query sees is NaN.
 TEST(Attention, HalfIsReadAsItsNumbers) {
-  const Case cases[] = {{0, 1, 1, 64, 0},      {63, 1, 2, 128, 0},    {64, 1, 3, 64, 0},
-                        {200, 1, 1, 128, 0},   {200, 1, 2, 136, 0},   {200, 1, 4, 8, 0},
-                        {255, 1, 3, 24, 0},    {200, 1, 5, 64, 0},    {200, 1, 8, 64, 0},
-                        {1500, 1, 1, 64, 0},   {1500, 1, 4, 128, 0},  {1500, 1, 2, 64, 700},
-                        {300, 1, 1, 64, 30},   {300, 1, 1, 64, 193},  {300, 1, 3, 33, 0},
-                        {1500, 1, 1, 16, 100}, {200, 2, 1, 64, 0},    {120, 40, 2, 64, 0},
-                        {2047, 1, 1, 576, 0},  {2048, 1, 1, 128, 65}, {1087, 1, 4, 40, 64}};
+  const Case cases[] = {
+      {0, 1, 1, 64, 0},      {63, 1, 2, 128, 0},   {64, 1, 3, 64, 0},     {200, 1, 1, 128, 0},
+      {200, 1, 2, 136, 0},   {200, 1, 4, 8, 0},    {255, 1, 3, 24, 0},    {200, 1, 5, 64, 0},
+      {200, 1, 8, 64, 0},    {1500, 1, 1, 64, 0},  {1500, 1, 4, 128, 0},  {1500, 1, 2, 64, 700},
+      {1500, 1, 3, 64, 700}, {300, 1, 1, 64, 30},  {300, 1, 1, 64, 193},  {300, 1, 3, 33, 0},
+      {1500, 1, 1, 16, 100}, {200, 2, 1, 64, 0},   {120, 40, 2, 64, 0},   {2047, 1, 1, 576, 0},
+      {2048, 1, 1, 128, 65}, {1087, 1, 4, 40, 64}, {1500, 1, 4, 64, 700},
+  };
   for (const auto& kernel : runnable(attention_kernels())) {
     for (const Case& c : cases) {
-      SCOPED_TRACE(::testing::Message() << sys::isa_name(kernel.isa) << ": " << c);
-      Inputs in(c);
-      for (Doubles* numbers : {&in.k, &in.v}) {
-        for (double& number : *numbers) number = to_float(to_f16(static_cast<float>(number)));
+      for (const std::int64_t first_key : {std::int64_t{0}, c.first_position / 3}) {
+        SCOPED_TRACE(::testing::Message()
+                     << sys::isa_name(kernel.isa) << ": " << c << ", keys from " << first_key);
+        Inputs in(c);
+        const std::int64_t in_window = c.window > 0 ? c.first_position - c.window + 1 : 0;
+        for (Doubles* numbers : {&in.k, &in.v}) {
+          for (double& number : *numbers) number = to_float(to_f16(static_cast<float>(number)));
+          const std::int64_t unseen =
+              std::max({std::int64_t{0}, in_window, first_key}) * c.head_dim;
+          std::fill(numbers->begin(), numbers->begin() + unseen, std::nan(""));
+        }
+        const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
+        const HalfCache half(cache);
+        const std::int64_t width = std::int64_t{c.n_heads} * c.head_dim;
+        Guarded q = guarded(in.q, c.n_tokens, width, 1);
+        std::vector<float> scratch =
+            scratch_of(kernel.forward_scratch(c.n_tokens, c.n_heads, c.head_dim));
+        const auto call = [&](Guarded& out, Guarded& lse) {
+          AttentionForward a = forward_call(c, cache, q, out, lse, 0, c.n_tokens);
+          a.first_key = first_key;
+          return a;
+        };
+        Guarded wanted(c.n_tokens, width), wanted_lse(c.n_tokens, c.n_heads);
+        kernel.forward(call(wanted, wanted_lse), scratch.data());
+        Guarded out(c.n_tokens, width, 2), lse(c.n_tokens, c.n_heads, 3);
+        AttentionForward a = call(out, lse);
+        a.kv = {};
+        a.kv_half = half.kv();
+        kernel.forward(a, scratch.data());
+        const std::vector<float> numbers = wanted.floats();
+        ASSERT_TRUE(
+            std::all_of(numbers.begin(), numbers.end(), [](float x) { return std::isfinite(x); }));
+        ASSERT_TRUE(testing::same_bits(out.floats(), wanted.floats()));
+        ASSERT_TRUE(testing::same_bits(lse.floats(), wanted_lse.floats()));
+        ASSERT_TRUE(out.intact() && lse.intact());
+
+        if (kernel.forward_span == nullptr) continue;
+        Guarded merged(c.n_tokens, width), merged_lse(c.n_tokens, c.n_heads);
+        a.out = merged.row(0), a.out_stride = merged.stride();
+        a.lse = merged_lse.row(0), a.lse_stride = merged_lse.stride();
+        run_spans(kernel, a, scratch);
+        ASSERT_TRUE(testing::same_bits(merged.floats(), wanted.floats()));
+        ASSERT_TRUE(testing::same_bits(merged_lse.floats(), wanted_lse.floats()));
       }
-      const Cache<float> cache(in.k, in.v, c.positions(), c.head_dim);
-      const HalfCache half(cache);
-      const std::int64_t width = std::int64_t{c.n_heads} * c.head_dim;
-      Guarded q = guarded(in.q, c.n_tokens, width, 1);
-      Guarded wanted(c.n_tokens, width), wanted_lse(c.n_tokens, c.n_heads);
-      run_forward(kernel, c, cache, q, wanted, wanted_lse, 0, c.n_tokens);
-      Guarded out(c.n_tokens, width, 2), lse(c.n_tokens, c.n_heads, 3);
-      AttentionForward a = forward_call(c, cache, q, out, lse, 0, c.n_tokens);
-      a.kv = {};
-      a.kv_half = half.kv();
-      std::vector<float> scratch =
-          scratch_of(kernel.forward_scratch(c.n_tokens, c.n_heads, c.head_dim));
-      kernel.forward(a, scratch.data());
-      ASSERT_TRUE(testing::same_bits(out.floats(), wanted.floats()));
-      ASSERT_TRUE(testing::same_bits(lse.floats(), wanted_lse.floats()));
-      ASSERT_TRUE(out.intact() && lse.intact());
     }
   }
 }
@@ -455,15 +492,9 @@ TEST(Attention, SpansGiveTheSameBits) {
       Guarded again(c.n_tokens, whole.width, 5), lse_again(c.n_tokens, c.n_heads, 2);
       const AttentionForward a =
           forward_call(c, whole.cache, whole.q, again, lse_again, 0, c.n_tokens);
-      const std::int64_t floats = kernel.state_floats(c.n_tokens, c.n_heads, c.head_dim);
-      const std::int64_t spans = last_span(a) - first_span(a) + 1;
-      std::vector<float> states = scratch_of(floats * spans);
       std::vector<float> scratch =
           scratch_of(kernel.forward_scratch(c.n_tokens, c.n_heads, c.head_dim));
-      for (std::int64_t i = spans - 1; i >= 0; --i) {
-        kernel.forward_span(a, first_span(a) + i, states.data() + i * floats, scratch.data());
-      }
-      kernel.merge_spans(a, states.data(), spans);
+      run_spans(kernel, a, scratch);
       ASSERT_TRUE(testing::same_bits(whole.out.floats(), again.floats()));
       ASSERT_TRUE(testing::same_bits(whole.lse.floats(), lse_again.floats()));
       ASSERT_TRUE(again.intact() && lse_again.intact());

@@ -129,7 +129,7 @@ struct AttentionTile {
 
   // Element (r, n) of a is a[r * kRow + n * kStep]; vector c of row n of b is at
   // b + n * b_step + c * b_vector. B: float or f16; for f16, what lies `ahead` bytes behind b is
-  // needed next.
+  // needed next, unless it is 0.
   template <int R, int C, int kRow, int kStep, class B>
   static void multiply(Index n, const float* a, const B* b, Index b_step, Index b_vector,
                        Index ahead, Vec (&acc)[R][C]) {
@@ -153,7 +153,7 @@ struct AttentionTile {
           // alone asks fast enough, and is slower with these (17 instead of 28 GB/s).
           if constexpr (sizeof(B) == 2 && R > 3) {
             const char* const at = reinterpret_cast<const char*>(b + c * b_vector);
-            if (c % 2 == 0) __builtin_prefetch(at + ahead);
+            if (c % 2 == 0 && ahead != 0) __builtin_prefetch(at + ahead);
           }
         }
         add_products<R, C, kRow>(a, right, acc);

@@ -39,7 +39,7 @@
 //   pairs_of_bytes<signed>(a, b)  a[i] and b[i] side by side, 16 bytes each widened to int16
 //   add8                        of bytes
 //   put_wide(q, to)             32 activations as int16, 0, 2, 1, 3 of each four
-//   kGroups                     groups that a single row takes together; two rows take half of them
+//   kGroups                     groups that a single row takes together; R rows take kGroups / R
 //   fetch_beside(v, line)       asks for a line of memory where the bytes v are taken
 #pragma once
 

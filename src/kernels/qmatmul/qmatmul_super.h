@@ -136,16 +136,18 @@ template <class V, class T, int G, int R, class Numbers, class Part>
 template <class V, int R>
 constexpr int kTogether = V::kGroups / R;
 
-// A super-block's numbers as rows take them step by step.
+// A super-block's numbers as rows take them from words: of one half, then the other, or of all.
 template <class V, class T, int R>
-struct StepByStep {
+struct SuperWords {
   static constexpr int kRuns = T::kHalves ? 2 : 1, kCount = 8 / kRuns;
-  static constexpr int kWords = T::kWords / kRuns, kBytes = kSuperBytes<T> / kRuns;
-  using Run = FromWordsAhead<V, T, kBytes, kCount, kTogether<V, R>>;
+  static constexpr int kRunWords = T::kWords / kRuns, kRunBytes = kSuperBytes<T> / kRuns;
+  using Run = FromWordsAhead<V, T, kRunBytes, kCount, kTogether<V, R>>;
+  static_assert(kCount % kTogether<V, R> == 0);
 
   const std::byte* factors;
   [[gnu::always_inline]] Run run(int i) const {
-    return {factors + T::kFactors + T::kPlanes + i * kWords, factors + kNear + i * kBytes};
+    const std::byte* words = factors + T::kFactors + T::kPlanes;
+    return {words + i * kRunWords, factors + kNear + i * kRunBytes};
   }
 };
 
@@ -165,15 +167,15 @@ template <class V, class T, int R, class Part>
   }
 }
 template <class V, class T, int R, class Part>
-[[gnu::always_inline]] inline void all_pairs(const StepByStep<V, T, R>& numbers,
+[[gnu::always_inline]] inline void all_pairs(const SuperWords<V, T, R>& numbers,
                                              const Super<V>& super, const SuperLeft& left, Index m,
                                              Index r, Part* part) {
-  constexpr int G = kTogether<V, R>, kCount = StepByStep<V, T, R>::kCount;
+  constexpr int G = kTogether<V, R>, kCount = SuperWords<V, T, R>::kCount;
   for (int i = 0; i < 8 / kCount; ++i) {
-    const auto run = numbers.run(i);
+    const auto words = numbers.run(i);
     repeat<kCount / G>([&]<int k>() __attribute__((always_inline)) {
       const auto groups = [&](int g, int j) __attribute__((always_inline)) {
-        return run(G * k + g, j);
+        return words(G * k + g, j);
       };
       groups_of_pairs<V, T, G, R>(groups, super, left, m, r, kCount * i + G * k, part);
     });
@@ -253,7 +255,7 @@ inline void panel_of_256_few(const QuantTile& tile, const QuantLeftLayout& layou
     Super<V> super;
     T::prepare(factors, super);
     if constexpr (kStepByStep<V, T, R>) {
-      const StepByStep<V, T, R> numbers{factors};
+      const SuperWords<V, T, R> numbers{factors};
       add_super_block<V, T, R>(numbers, super, left, R, 0, total);
     } else {
       using Numbers = std::conditional_t<V::kPairs, AllKept<V, T>, FromWords<V, T>>;

@@ -1,9 +1,9 @@
 // How each quantised type is taken apart, once over a vector type V (see qmatmul_body.h): eight
 // vectors of unsigned bytes for 32 numbers, and the scales of 16 rows. Blocks are those of
 // qmatmul_layout.h: factors, planes, words; kFactors, kPlanes and kWords are their bytes. kMost is
-// the largest of the unsigned numbers, which are kOffset above what they stand for. Products of
-// pairs with up to kStepRows rows take numbers from words as they need them (qmatmul_rows.h): as
-// many as was faster than numbers put aside.
+// the largest of the unsigned numbers, which are kOffset above what they stand for. In products of
+// pairs, up to kStepRows rows ask for memory step by step, and of super-blocks they take numbers
+// from words where more rows take numbers put aside: as many as were faster so.
 #pragma once
 
 #include <cstddef>
