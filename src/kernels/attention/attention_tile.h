@@ -99,14 +99,20 @@ struct AttentionTile {
   template <int R, int C, int kRow, int kStep>
   static void multiply(Index n, const float* a, Q8Keys b, Index b_step, Index b_vector, Index,
                        Vec (&acc)[R][C]) {
+    // Where sums need the registers of scales, these wait in memory, at an address that the
+    // compiler cannot know: it would have a sum wait there at every step. (AVX-512 multiplies by
+    // numbers in memory, which leaves it one register more.)
+    constexpr bool kWaiting = V::kRegisters < 32 && R * C + 2 * C + 1 > V::kRegisters;
     for (; n > 0; n -= kKvScaleGroup, b.scales += kKeys) {
       Vec scale[C], right[C];
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) scale[c] = V::load_half(b.scales + c * b_vector);
       const Index group = n < kKvScaleGroup ? n : kKvScaleGroup;
+      const Vec* from = scale;
       for (Index i = 0; i < group; ++i, a += kStep, b.numbers += b_step) {
+        if constexpr (kWaiting) asm volatile("" : "+r"(from));
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) right[c] = V::load_bytes(b.numbers + c * b_vector) * scale[c];
+        for (int c = 0; c < C; ++c) right[c] = V::load_bytes(b.numbers + c * b_vector) * from[c];
         add_products<R, C, kRow>(a, right, acc);
       }
     }
