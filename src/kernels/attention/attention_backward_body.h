@@ -161,8 +161,7 @@ struct AttentionBackwardBody {
       for (int i = 0; i < kRows; ++i) clear(0, kKeys, p + i * kKeys, ds + i * kKeys);
       return;
     }
-    const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
-    const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
+    const auto [begin, end] = Tile::in_score_units(seen);
     const Index keys = block * a.head_dim;
     Tile::template scores<kRows>(a.head_dim, s.q_columns + r * a.head_dim, a.kv.keys(block / kKeys),
                                  begin, end, p);

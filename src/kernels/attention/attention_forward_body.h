@@ -215,8 +215,7 @@ struct AttentionForwardBody {
     for (Index i = first / kKeys; i <= last / kKeys; ++i) {
       const Index block = i * kKeys;
       const auto seen = Tile::visible(a.first_position, a.window, block, a.first_key);
-      const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
-      const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
+      const auto [begin, end] = Tile::in_score_units(seen);
       Scratch now = s;
       now.p += i % 2 * kRows * kKeys;
       const f16* keys = a.kv_half.keys(i);
@@ -397,8 +396,7 @@ struct AttentionForwardBody {
     const Index high = a.first_position + (row + count - 1) / a.n_heads;
     const auto seen = Tile::visible_together(low, high, a.window, block, a.first_key);
     if (seen.end <= seen.begin) return;
-    const int begin = seen.begin / Tile::kScoreUnit * Tile::kScoreUnit;
-    const int end = static_cast<int>(Tile::round_up(seen.end, Tile::kScoreUnit));
+    const auto [begin, end] = Tile::in_score_units(seen);
     Tile::with_rows(count, [&]<int R>() {
       Tile::template scores<R>(a.head_dim, s.q + row * a.head_dim, keys, begin, end, s.p);
     });

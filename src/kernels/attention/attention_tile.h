@@ -100,8 +100,8 @@ struct AttentionTile {
   static void multiply(Index n, const float* a, Q8Keys b, Index b_step, Index b_vector, Index,
                        Vec (&acc)[R][C]) {
     // Where sums need the registers of scales, these wait in memory, at an address that the
-    // compiler cannot know: it would have a sum wait there at every step. (AVX-512 multiplies by
-    // numbers in memory, which leaves it one register more.)
+    // compiler cannot know: it would have a sum wait there at every step. (With AVX-512, where one
+    // register would be missing, not looked at.)
     constexpr bool kWaiting = V::kRegisters < 32 && R * C + 2 * C + 1 > V::kRegisters;
     for (; n > 0; n -= kKvScaleGroup, b.scales += kKeys) {
       Vec scale[C], right[C];
@@ -155,8 +155,8 @@ struct AttentionTile {
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) {
           right[c] = load(b + c * b_vector);
-          // f16 comes straight from memory. Beside many products a load waits for its line; a row
-          // alone asks fast enough, and is slower with these (17 instead of 28 GB/s).
+          // f16 comes straight from memory. Beside many products a load waits for its line; few
+          // rows are slower with these (one row 17 instead of 28 GB/s).
           if constexpr (sizeof(B) == 2 && R > 3) {
             const char* const at = reinterpret_cast<const char*>(b + c * b_vector);
             if (c % 2 == 0 && ahead != 0) __builtin_prefetch(at + ahead);
@@ -281,6 +281,10 @@ struct AttentionTile {
             static_cast<int>(end < 0       ? 0
                              : end < kKeys ? end
                                            : kKeys)};
+  }
+  // What is seen in whole kScoreUnits, for which scores are computed.
+  static Range in_score_units(Range seen) {
+    return {seen.begin / kScoreUnit * kScoreUnit, static_cast<int>(round_up(seen.end, kScoreUnit))};
   }
   // What rows from position `low` to `high` see together.
   static Range visible_together(Index low, Index high, int window, Index block,

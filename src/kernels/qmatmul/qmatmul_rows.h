@@ -39,7 +39,7 @@ constexpr int kNear = 2048;
 template <class T>
 constexpr bool kSuperBlocks = T::kGroups > 1;
 template <class V, class T, int R>
-constexpr bool kStepByStep = V::kPairs&& R <= T::kStepRows;
+constexpr bool kStepByStep = (R <= T::kStepRows) && V::kPairs;
 
 template <class V, class T>
 using Number = typename V::template Number<T::kMost>;
