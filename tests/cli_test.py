@@ -262,6 +262,7 @@ class Cli(unittest.TestCase):
         self.assertAlmostEqual(row["gops"] * 1e9 * row["seconds"][1] / (2 * 4 * weights), 1, 2)
         self.assertGreater(j["peak_memory_bytes"], j["weight_bytes"])
         self.assertEqual(j["kv_type"], "f32")
+        self.assertTrue(j["complete"])
         j = json.loads(conclave(*args, "--prompt", 8, "--generate", 0, "--kv-type", "q8_0", "--json").out)
         self.assertEqual(j["kv_type"], "q8_0")
         table = conclave(*args, "--prompt", 8, "--generate", 2).out
@@ -273,6 +274,21 @@ class Cli(unittest.TestCase):
             self.assertEqual(done.returncode, 2)
             self.assertIn(f"{option}: Value {value} not in range", done.err)
         self.assert_refused(conclave(*args, "--prompt", 8, "--depth", 63, "--generate", 4), "63")
+
+    def test_an_interrupted_bench_prints_what_it_has_measured(self):
+        plan = ["--prompt", 1, "--batch", 1024, "--generate", 50, "--repeat", 1000, "--limit-seconds", 0.02]
+        rows, wait = [], 0.5
+        while not rows and wait < 60:  # until the prompt is measured; the sequences take minutes
+            process = subprocess.Popen([CONCLAVE, *map(str, ["bench", self.model, *plan, "--json"])],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(wait)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, err)
+            j = json.loads(out) if out else {"complete": False, "rows": []}  # stopped while loading
+            self.assertFalse(j["complete"])
+            rows, wait = j["rows"], 2 * wait
+        self.assertEqual([(r["test"], r["tokens"]) for r in rows], [("prompt", 1)])
 
     def test_interrupted_training_resumes_with_the_same_bytes(self):
         whole, cut = self.folder / "whole", self.folder / "cut"

@@ -143,23 +143,33 @@ void bench_model(Options options) {
   }
   infer::check_plan(options.plan, model.transformer->config());
   nlohmann::json rows = nlohmann::json::array();
+  // Rows that are measured stay, whatever ends the run.
+  const auto print_json = [&](bool complete) {
+    nlohmann::json json = setting_json(options, setting);
+    json["peak_memory_bytes"] = sys::peak_memory();
+    json["complete"] = complete;
+    json["rows"] = rows;
+    std::printf("%s\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  };
   if (!options.json) print_setting(options, setting);
-  infer::run_bench(context, *model.transformer, options.plan, [&](const BenchRow& row) {
-    if (options.json) {
-      rows.push_back(row_json(row, setting));
-    } else {
-      print_row(row, setting);
-    }
-  });
-  const auto peak = static_cast<double>(sys::peak_memory());
-  if (!options.json) {
-    std::printf("\nmost memory resident: %.2f GB\n", peak / kGiga);
-    return;
+  try {
+    infer::run_bench(context, *model.transformer, options.plan, [&](const BenchRow& row) {
+      if (options.json) {
+        rows.push_back(row_json(row, setting));
+      } else {
+        print_row(row, setting);
+      }
+    });
+  } catch (...) {
+    if (options.json) print_json(/*complete=*/false);
+    throw;
   }
-  nlohmann::json json = setting_json(options, setting);
-  json["peak_memory_bytes"] = peak;
-  json["rows"] = rows;
-  std::printf("%s\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  if (options.json) {
+    print_json(/*complete=*/true);
+  } else {
+    std::printf("\nmost memory resident: %.2f GB\n",
+                static_cast<double>(sys::peak_memory()) / kGiga);
+  }
 }
 
 }  // namespace
@@ -200,7 +210,8 @@ void add_bench(CLI::App& app) {
       "be read; GOP/s counts products with weights, two operations a weight and row. Busiest: the\n"
       "tokens of a layer's busiest expert over the mean of its experts, mean of layers. The last\n"
       "columns are shares of the time. Tokens/s count all sequences together. Limits are those of\n"
-      "the moment before: where others share the machine, shares can pass 100 %.\n"
+      "the moment before: where others share the machine, shares can pass 100 %. JSON of a run\n"
+      "that ends early has the rows measured until then, and \"complete\" is false.\n"
       "Example:\n"
       "  conclave bench my-model.gguf --prompt 64,512 --depth 0,2048 --batch 1,8");
   command->callback([o] { bench_model(*o); });
