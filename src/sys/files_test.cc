@@ -192,11 +192,31 @@ TEST(AtomicFile, NeedsADirectoryAndAName) {
   EXPECT_ERROR(write_file_atomically(dir.path() + "/", "x"), ErrorKind::kInvalidArgument,
                "no name");
   make_directories(dir / "sub");
-  EXPECT_ERROR(write_file_atomically(dir / "sub", "x"), ErrorKind::kIo, "in place");
+  EXPECT_ERROR(write_file_atomically(dir / "sub", "x"), ErrorKind::kIo, "a directory");
   EXPECT_EQ(list_directory(dir.path()).size(), 1u);
   const std::string long_name(255, 'n');
   write_file_atomically(dir / long_name, "x");
   EXPECT_EQ(slurp(dir / long_name), "x");
+}
+
+TEST(AtomicFile, WritesThroughLinksAndRefusesDevicesAndPipes) {
+  const TempDir dir;
+  make_directories(dir / "sub");
+  write_file_atomically(dir / "sub/a", "old");
+  ASSERT_EQ(::symlink("sub/a", (dir / "link").c_str()), 0);
+  write_file_atomically(dir / "link", "new");
+  EXPECT_EQ(slurp(dir / "sub/a"), "new");
+  struct stat status;
+  ASSERT_EQ(::lstat((dir / "link").c_str(), &status), 0);
+  EXPECT_TRUE(S_ISLNK(status.st_mode));
+  EXPECT_EQ(list_directory(dir / "sub").size(), 1u);
+
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  EXPECT_ERROR(write_file_atomically(dir / "pipe", "x"), ErrorKind::kIo, "a pipe");
+  ASSERT_EQ(::lstat((dir / "pipe").c_str(), &status), 0);
+  EXPECT_TRUE(S_ISFIFO(status.st_mode));
+  ASSERT_EQ(::symlink("/dev/null", (dir / "null").c_str()), 0);
+  EXPECT_ERROR(write_file_atomically(dir / "null", "x"), ErrorKind::kIo, "a device");
 }
 
 TEST(AtomicFile, WhatAKilledWriterLeftIsRemovedByTheNext) {
