@@ -33,16 +33,10 @@ struct Options {
 // What the rows are held against, and what loading took.
 struct Setting {
   sys::Roofline limits;
-  infer::Arithmetic arithmetic = infer::Arithmetic::kF32;
+  infer::Peak peak = {};
   double load_seconds = 0;
-  double weight_bytes = 0;
+  std::size_t weight_bytes = 0;
   const char* kv_type = "";
-
-  double peak() const { return infer::peak_gops(limits, arithmetic); }
-  const char* peak_name() const {
-    if (arithmetic == infer::Arithmetic::kInt8) return "int8";
-    return arithmetic == infer::Arithmetic::kBf16 ? "bf16" : "f32";
-  }
 };
 
 double share(double part, double whole) { return whole > 0 ? part / whole : 0; }
@@ -69,7 +63,7 @@ nlohmann::json row_json(const BenchRow& row, const Setting& setting) {
           {"gbps", gbps},
           {"share_of_bandwidth", share(gbps, setting.limits.read_gbps)},
           {"gops", gops},
-          {"share_of_peak", share(gops, setting.peak())},
+          {"share_of_peak", share(gops, setting.peak.gops)},
           {"busiest_expert", row.busiest},
           {"share_of_time", parts}};
 }
@@ -85,7 +79,7 @@ nlohmann::json setting_json(const Options& options, const Setting& setting) {
             {"int8_gops", limits.int8_gops},
             {"bf16_gflops", limits.bf16_gflops},
             {"f32_gflops", limits.f32_gflops}}},
-          {"peak_of_products", setting.peak_name()},
+          {"peak_of_products", setting.peak.name},
           {"load_seconds", setting.load_seconds},
           {"weight_bytes", setting.weight_bytes},
           {"kv_type", setting.kv_type}};
@@ -94,8 +88,8 @@ nlohmann::json setting_json(const Options& options, const Setting& setting) {
 void print_setting(const Options& options, const Setting& setting) {
   const sys::Roofline& limits = setting.limits;
   std::printf("%s: loaded in %.2f s, %.2f GB of weights, keys and values in %s\n",
-              options.model.c_str(), setting.load_seconds, setting.weight_bytes / kGiga,
-              setting.kv_type);
+              options.model.c_str(), setting.load_seconds,
+              static_cast<double>(setting.weight_bytes) / kGiga, setting.kv_type);
   std::printf("%s (%s), threads %d: reads %.1f GB/s; int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n\n",
               sys::cpu_model_name().c_str(), sys::isa_name(sys::best_isa()), limits.threads,
               limits.read_gbps, limits.int8_gops, limits.bf16_gflops, limits.f32_gflops);
@@ -116,11 +110,12 @@ void print_row(const BenchRow& row, const Setting& setting) {
               static_cast<long long>(row.batch), static_cast<long long>(row.depth),
               row.per_second(tokens), tokens / row.seconds.back(), tokens / row.seconds.front(),
               gbps, 100 * share(gbps, setting.limits.read_gbps), gops,
-              100 * share(gops, setting.peak()));
+              100 * share(gops, setting.peak.gops));
   std::printf("%7.1f  ", row.busiest);
   for (std::size_t p = 0; p < kParts; ++p) std::printf(" %8.1f%%", 100 * part_share(row, p));
   std::printf("\n");
-  std::fflush(stdout);
+  // Before more minutes pass; main() says why.
+  if (std::fflush(stdout) != 0) fail(ErrorKind::kIo, "measuring ends: nobody takes the results");
 }
 
 void bench_model(Options options) {
@@ -134,8 +129,8 @@ void bench_model(Options options) {
   const models::LoadedModel model = models::load_model(context, options.model, precision);
   setting.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  setting.arithmetic = infer::bench_arithmetic(*model.transformer);
-  setting.weight_bytes = static_cast<double>(model.transformer->weight_bytes());
+  setting.peak = infer::peak_of(setting.limits, *model.transformer);
+  setting.weight_bytes = model.transformer->weight_bytes();
   setting.kv_type = kernels::kv_type_name(model.transformer->kv_type());
   if (options.plan.prompts.empty()) {
     const std::int64_t most = model.transformer->config().max_positions;
@@ -210,8 +205,9 @@ void add_bench(CLI::App& app) {
       "be read; GOP/s counts products with weights, two operations a weight and row. Busiest: the\n"
       "tokens of a layer's busiest expert over the mean of its experts, mean of layers. The last\n"
       "columns are shares of the time. Tokens/s count all sequences together. Limits are those of\n"
-      "the moment before: where others share the machine, shares can pass 100 %. JSON of a run\n"
-      "that ends early has the rows measured until then, and \"complete\" is false.\n"
+      "the moment before: where others share the machine, shares can pass 100 %. A run that ends\n"
+      "early once the model is loaded prints, as JSON too, the rows measured until then;\n"
+      "\"complete\" is then false.\n"
       "Example:\n"
       "  conclave bench my-model.gguf --prompt 64,512 --depth 0,2048 --batch 1,8");
   command->callback([o] { bench_model(*o); });

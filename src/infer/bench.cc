@@ -42,7 +42,6 @@ class Bench {
     row.tokens = plan_.generate;
     row.depth = depth;
     row.batch = batch;
-    check_memory(depth, batch);
     Caches caches;
     for (std::int64_t i = 0; i < batch; ++i) {
       caches.push_back(transformer_.new_cache(depth + plan_.generate));
@@ -54,6 +53,17 @@ class Bench {
     write(caches, depth, std::min<std::int64_t>(plan_.generate, 2));
     measure(row, [&] { write(caches, depth, plan_.generate); });
     return row;
+  }
+
+  // Caches take their memory while they fill: without this, minutes pass before they cannot.
+  void check_memory(std::int64_t depth, std::int64_t batch) const {
+    const double needed = static_cast<double>(batch) *
+                          static_cast<double>(transformer_.cache_bytes(depth + plan_.generate));
+    const auto available = static_cast<double>(sys::available_memory());
+    if (available == 0 || needed <= available) return;  // 0: not known
+    fail(ErrorKind::kOutOfMemory,
+         "keys and values of {} sequences of {} tokens take {:.1f} GB, and {:.1f} are free", batch,
+         depth + plan_.generate, needed / 1e9, available / 1e9);
   }
 
  private:
@@ -70,17 +80,6 @@ class Bench {
     row.operations = operations_;
     row.busiest = busiest();
     std::sort(row.seconds.begin(), row.seconds.end());
-  }
-
-  // Caches take their memory while they fill: without this, minutes pass before they cannot.
-  void check_memory(std::int64_t depth, std::int64_t batch) const {
-    const double needed = static_cast<double>(batch) *
-                          static_cast<double>(transformer_.cache_bytes(depth + plan_.generate));
-    const auto available = static_cast<double>(sys::available_memory());
-    if (available == 0 || needed <= available) return;  // 0: not known
-    fail(ErrorKind::kOutOfMemory,
-         "keys and values of {} sequences of {} tokens take {:.1f} GB, and {:.1f} are free", batch,
-         depth + plan_.generate, needed / 1e9, available / 1e9);
   }
 
   void draw(std::int64_t n) {
@@ -119,6 +118,7 @@ class Bench {
     const auto rows = static_cast<double>(batch.n_tokens());
     nn::ForwardOptions options;
     options.observer = [&](int layer, const moe::RoutingDecision&, const moe::DispatchPlan& plan) {
+      sys::stop_if_interrupted("measuring");  // a pass of a long chunk takes half a minute
       std::vector<double>& tokens_E = tokens_LE_[static_cast<std::size_t>(layer)];
       tokens_E.resize(plan.tokens_per_expert_E.size());
       for (std::size_t e = 0; e < plan.tokens_per_expert_E.size(); ++e) {
@@ -186,22 +186,25 @@ class Bench {
   std::vector<std::vector<double>> tokens_LE_;  // of a repetition; of dense layers empty
 };
 
-void check_range(const char* what, std::int64_t found, std::int64_t least, std::int64_t most) {
+void check_range(const char* what, std::int64_t found, std::int64_t least, std::int64_t most,
+                 const std::string& why = {}) {
   if (found >= least && found <= most) return;
-  fail(ErrorKind::kInvalidArgument, "{} {}: expected {} to {}", what, found, least, most);
+  fail(ErrorKind::kInvalidArgument, "{} {}: expected {} to {}{}", what, found, least, most, why);
 }
 
 }  // namespace
 
 void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config) {
   const std::int64_t most = config.max_positions;
-  check_range("repetitions", plan.repetitions, 1, BenchPlan::kMostRepetitions);
-  check_range("tokens of a chunk", plan.chunk, 1, BenchPlan::kMostChunk);
-  check_range("tokens to write", plan.generate, 0, most);
-  for (const std::int64_t n : plan.prompts) check_range("tokens of a prompt", n, 1, most);
-  for (const std::int64_t n : plan.batches) check_range("sequences", n, 1, BenchPlan::kMostBatch);
+  const std::string context = fmt::format(" (the model's context is {} tokens)", most);
+  check_range("--repeat", plan.repetitions, 1, BenchPlan::kMostRepetitions);
+  check_range("--chunk", plan.chunk, 1, BenchPlan::kMostChunk);
+  check_range("--generate", plan.generate, 0, most, context);
+  for (const std::int64_t n : plan.prompts) check_range("--prompt", n, 1, most, context);
+  for (const std::int64_t n : plan.batches) check_range("--batch", n, 1, BenchPlan::kMostBatch);
   for (const std::int64_t n : plan.depths) {
-    check_range("tokens of context before those written", n, 0, most - plan.generate);
+    check_range("--depth", n, 0, most - plan.generate,
+                fmt::format("{} and --generate {}", context, plan.generate));
   }
 }
 
@@ -210,22 +213,25 @@ double BenchRow::median() const {
   return n % 2 == 1 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
 }
 
-Arithmetic bench_arithmetic(nn::Transformer& transformer) {
+Peak peak_of(const sys::Roofline& limits, nn::Transformer& transformer) {
   const ops::PackedMatrix& packed = transformer.store().at(0, 0).gate_up.forward;
-  if (!packed.quant_parts().empty()) return Arithmetic::kInt8;
-  return packed.compute() == DType::kBF16 ? Arithmetic::kBf16 : Arithmetic::kF32;
-}
-
-double peak_gops(const sys::Roofline& limits, Arithmetic arithmetic) {
-  if (arithmetic == Arithmetic::kInt8 && limits.int8_gops > 0) return limits.int8_gops;
-  if (arithmetic == Arithmetic::kBf16 && limits.bf16_gflops > 0) return limits.bf16_gflops;
-  return limits.f32_gflops;
+  if (!packed.quant_parts().empty()) {
+    if (limits.int8_gops > 0) return {"int8", limits.int8_gops};
+  } else if (packed.compute() == DType::kBF16 && limits.bf16_gflops > 0) {
+    return {"bf16", limits.bf16_gflops};
+  }
+  return {"f32", limits.f32_gflops};
 }
 
 void run_bench(ops::Context& context, nn::Transformer& transformer, const BenchPlan& plan,
                const std::function<void(const BenchRow&)>& report) {
   check_plan(plan, transformer.config());
   Bench bench(context, transformer, plan);
+  if (plan.generate > 0) {
+    for (const std::int64_t depth : plan.depths) {
+      for (const std::int64_t batch : plan.batches) bench.check_memory(depth, batch);
+    }
+  }
   for (const std::int64_t tokens : plan.prompts) report(bench.prompt(tokens));
   if (plan.generate == 0) return;
   for (const std::int64_t depth : plan.depths) {

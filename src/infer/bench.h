@@ -41,13 +41,16 @@ struct BenchRow {
   double all_tokens() const { return static_cast<double>(tokens * batch); }
 };
 
-// Which peak the products of a model are held against.
-enum class Arithmetic { kInt8, kBf16, kF32 };
-Arithmetic bench_arithmetic(nn::Transformer& transformer);
-double peak_gops(const sys::Roofline& limits, Arithmetic arithmetic);
+// Which peak the products of a model are held against: that of their numbers, or of f32 where the
+// machine has none for these.
+struct Peak {
+  const char* name;  // int8, bf16 or f32
+  double gops;
+};
+Peak peak_of(const sys::Roofline& limits, nn::Transformer& transformer);
 
 // Throws Error(kInvalidArgument) where the model's context is too short for the plan or a number is
-// out of range.
+// out of range; names are those of the options of `conclave bench`.
 void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config);
 
 // Runs the plan, one row at a time to `report`. Before each row a short run warms up. Throws what
