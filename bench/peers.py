@@ -14,12 +14,14 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 
-PEERS = pathlib.Path(__file__).resolve().parent.parent / ".cache" / "peers"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PEERS = ROOT / ".cache" / "peers"
 PACKAGE = "llama-cpp-python"
 
 
@@ -129,28 +131,37 @@ def measure_llama(args):
     print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
 
 
-def measure_conclave(args):
+def joined(numbers):
+    return ",".join(map(str, numbers))
+
+
+def bench_conclave(args, prompts, depths, batches):
     command = [args.conclave, "bench", args.model, "--json", "--repeat", args.repeat, "--threads", args.threads,
                "--generate", args.generate, "--chunk", args.chunk, "--limit-seconds", "0.2",
-               "--prompt", ",".join(map(str, args.prompt)), "--depth", ",".join(map(str, args.depth)),
-               "--batch", ",".join(map(str, [1, *args.batch]))]
+               "--prompt", joined(prompts), "--depth", joined(depths), "--batch", joined(batches)]
     done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, check=True)
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def measure_conclave(args):
+    found = bench_conclave(args, args.prompt, args.depth, [1])
     rates = {}
     for row in found["rows"]:
-        if row["test"] == "prompt":
-            rates[f"prompt {row['tokens']}"] = row["tokens_per_second"]
-        elif row["batch"] == 1:
-            rates[f"write at {row['depth']}"] = row["tokens_per_second"]
-        elif row["depth"] == 0:
+        name = f"prompt {row['tokens']}" if row["test"] == "prompt" else f"write at {row['depth']}"
+        rates[name] = row["tokens_per_second"]
+    # Sequences side by side begin with empty contexts, whatever the depths of the one that writes alone.
+    for row in bench_conclave(args, [1], [0], args.batch)["rows"] if args.batch else []:
+        if row["test"] == "generation":
             rates[f"write {row['batch']} together"] = row["tokens_per_second"]
     return {"load_seconds": found["load_seconds"], "rates": rates, "limits": found["limits"]}
 
 
 def run_llama(args):
-    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--worker"],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if args.quiet else None,
-                          check=True)
+    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--worker"], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE if args.quiet else None)
+    if done.returncode != 0:
+        why = (done.stderr or "").strip().splitlines()
+        sys.exit(f"llama.cpp: {why[-1] if why else f'exit status {done.returncode}'}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -160,7 +171,7 @@ def measure_ik(args, repack):
     rates = {}
     command = [args.ik, "-m", args.model, "-t", args.threads, "-r", args.repeat, "-fa", 1, "-fmoe", 1,
                "-rtr", int(repack), "-ub", args.chunk, "-o", "json",
-               "-p", ",".join(map(str, args.prompt)) or 0,
+               "-p", joined(args.prompt),
                "-n", args.generate if 0 in args.depth else 0]
     for depth in args.depth:
         command += ["-gp", f"{depth},{args.generate}"] if depth else []
@@ -181,38 +192,60 @@ def measure_ik(args, repack):
     return {"rates": rates}
 
 
-def numbers(text):
-    return [int(n) for n in text.split(",") if n]
+def number(least):
+    def parse(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}': expected a number from {least} on")
+        return int(text)
+    return parse
+
+
+def numbers(least):
+    return lambda text: [number(least)(one) for one in text.split(",")]
+
+
+def program(text):
+    found = shutil.which(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text}: no such program")
+    return found
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--conclave", default="build/release/conclave")
-    parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies")
-    parser.add_argument("--ik", help="llama-bench of an ik_llama.cpp, measured too")
-    parser.add_argument("--ik-batched", help="its llama-batched-bench, for --batch; its sequences must not be "
-                        "given equal tokens, as it does by itself: they would share their experts")
-    parser.add_argument("--prompt", type=numbers, default=[64, 512])
-    parser.add_argument("--depth", type=numbers, default=[0])
-    parser.add_argument("--batch", type=numbers, default=[], help="sequences that write side by side")
-    parser.add_argument("--generate", type=int, default=32)
-    parser.add_argument("--chunk", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3, help="times that all take turns")
-    parser.add_argument("--repeat", type=int, default=3, help="times in a round; their median counts")
+    parser.add_argument("--conclave", type=program, default=str(ROOT / "build/release/conclave"),
+                        help="the program (default: %(default)s)")
+    parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies (default: %(default)s)")
+    parser.add_argument("--ik", type=program, help="llama-bench of an ik_llama.cpp, measured too")
+    parser.add_argument("--ik-batched", type=program,
+                        help="its llama-batched-bench, for --batch; its sequences must not be given equal tokens, "
+                        "as it does by itself: they would share their experts")
+    parser.add_argument("--prompt", type=numbers(1), default=[64, 512], help="lengths of prompts (default: 64,512)")
+    parser.add_argument("--depth", type=numbers(0), default=[0],
+                        help="tokens of context before those written (default: 0)")
+    parser.add_argument("--batch", type=numbers(1), default=[],
+                        help="sequences that write side by side from empty contexts (default: none)")
+    parser.add_argument("--generate", type=number(1), default=32, help="tokens written (default: %(default)s)")
+    parser.add_argument("--chunk", type=number(1), default=512,
+                        help="prompt tokens computed together (default: %(default)s)")
+    parser.add_argument("--threads", type=number(1), default=os.cpu_count(), help="default: %(default)s")
+    parser.add_argument("--rounds", type=number(1), default=3, help="times that all take turns (default: %(default)s)")
+    parser.add_argument("--repeat", type=number(1), default=3,
+                        help="times in a round; their median counts (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="hide llama.cpp's own messages")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.ik_batched and not args.ik:
         parser.error("--ik-batched needs --ik")
-    if args.rounds < 1:
-        parser.error("--rounds: at least 1")
+    if not os.path.exists(args.model):
+        parser.error(f"{args.model}: no such file")
     if args.worker:
         return measure_llama(args)
     if args.peers == PEERS:
         install()
+    if not (args.peers / "llama_cpp").is_dir():
+        parser.error(f"{args.peers}: no llama_cpp there")
     measure = {"conclave": measure_conclave, "llama.cpp": run_llama}
     if args.ik:
         measure |= {"ik": lambda args: measure_ik(args, repack=False),
@@ -229,22 +262,29 @@ def main():
           f"{min(bandwidth):.1f} to {max(bandwidth):.1f} GB/s")
     peers = [name for name in found if name != "conclave"]
     print(f"{'':18} {'conclave':>22}" + "".join(f"{name:>22}  ratio" for name in peers))
+    uneven = False
     for test in found["llama.cpp"][0]["rates"]:
-        line, ours = f"{test:18}", 0
+        line, ours = f"{test:18}", None
         for name, runs in found.items():
             rates = [r["rates"][test] for r in runs if test in r["rates"]]
             if not rates:
                 line += f"{'-':>22}{'':7}"
                 continue
             middle = statistics.median(rates)
-            ours = ours or middle
             cell = f"{middle:8.1f} [{min(rates):.1f}, {max(rates):.1f}]"
-            line += f" {cell:>22}" if name == "conclave" else f"{cell:>22}  {ours / middle:5.2f}"
+            if name == "conclave":
+                ours = middle
+                line += f" {cell:>22}"
+            else:
+                line += f"{cell:>22}  " + (f"{ours / middle:5.2f}" if ours else f"{'-':>5}")
+            uneven = uneven or max(rates) > 1.5 * min(rates)
         print(line)
     load = {name: statistics.median(r["load_seconds"] for r in found[name])
             for name in ("conclave", "llama.cpp")}
     print(f"{'load, seconds':18} {load['conclave']:>22.2f} {load['llama.cpp']:>22.2f}  "
           f"{load['llama.cpp'] / load['conclave']:.2f}")
+    if uneven:
+        print("Rounds of the same work differ by more than half: the machine was busy with something else.")
 
 
 if __name__ == "__main__":
@@ -252,3 +292,5 @@ if __name__ == "__main__":
         main()
     except subprocess.CalledProcessError as error:
         sys.exit(f"{error.cmd[0]} failed with exit status {error.returncode}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the rounds that are done stand above")

@@ -1,7 +1,7 @@
 // A model of a published shape with random weights, as a GGUF file: for measuring what does not
 // depend on what a model has learnt (load time, memory, speed).
 //
-//   synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS] [LOADS.json [DOMAIN]]
+//   synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS] [LOADS.json|uniform [DOMAIN]]
 //
 // Matrices of TYPE (default Q4_0; embedding and head Q8_0), or llama.cpp's mixture Q4_K_M, with
 // entries of variance 1 / columns; the text that such a model writes is noise. Vocabulary: the 256
@@ -9,9 +9,11 @@
 //
 // With LOADS (synthetic_loads.h; "uniform" for equal ones) experts get about these shares of random
 // tokens. Then layers add little to the hidden state, so that all of them route the embedding.
+#include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
@@ -127,7 +129,13 @@ struct Types {
 
   explicit Types(const std::string& name) : mixture(name == "Q4_K_M") {
     const std::optional<QuantType> type = parse_quant_type(mixture ? "Q4_K" : name);
-    if (!type) fail(ErrorKind::kInvalidArgument, "type '{}' is none", name);
+    if (!type) {
+      std::string names = "Q4_K_M";
+      for (int t = 0; t < kQuantTypeCount; ++t) {
+        names += fmt::format(", {}", quant_info(static_cast<QuantType>(t)).name);
+      }
+      fail(ErrorKind::kInvalidArgument, "type '{}': expected one of {}", name, names);
+    }
     most = *type;
   }
   QuantType of(const ParamSpec& spec, int n_layers) const {
@@ -142,19 +150,25 @@ struct Types {
   }
 };
 
+struct Options {
+  std::string shape, out, type = "Q4_0", loads, domain = "c4";
+  int layers = 0;
+};
+constexpr std::string_view kUniform = "uniform";
+
 // What each layer's experts get, or nothing: then routing is as it comes.
 using Biases = std::vector<std::vector<float>>;
 
-Biases biases_of(const nn::TransformerConfig& c, int argc, char** argv) {
-  if (argc <= 5) return {};
+Biases biases_of(const nn::TransformerConfig& c, const Options& o) {
+  if (o.loads.empty()) return {};
   const moe::RouterConfig& router = c.ffn_L.front().router;
   const auto n = static_cast<std::size_t>(router.n_experts);
   std::vector<std::vector<double>> loads;
-  if (argv[5] == std::string("uniform")) {
+  if (o.loads == kUniform) {
     loads.assign(static_cast<std::size_t>(c.n_layers),
                  std::vector<double>(n, 1 / static_cast<double>(n)));
   } else {
-    loads = read_loads(argv[5], argc > 6 ? argv[6] : "c4", c.n_layers, router.n_experts);
+    loads = read_loads(o.loads, o.domain, c.n_layers, router.n_experts);
   }
   std::map<std::vector<double>, std::vector<float>> found;  // few layers differ
   Biases biases;
@@ -249,22 +263,46 @@ void add_vocabulary(const nn::TransformerConfig& c, io::GgufMetadata& metadata) 
   metadata.set("tokenizer.ggml.add_space_prefix", false);
 }
 
-int make(int argc, char** argv) {
-  if (argc < 3) {
-    std::fprintf(
-        stderr,
-        "usage: synthetic_model SHAPE OUT.gguf [TYPE] [LAYERS] [LOADS.json|uniform [DOMAIN]]\n");
-    return 2;
-  }
-  const Types types(argc > 3 ? argv[3] : "Q4_0");
-  const nn::TransformerConfig c = shape(argv[1], argc > 4 ? std::atoi(argv[4]) : 0);
+void make(const Options& o) {
+  const Types types(o.type);
+  const nn::TransformerConfig c = shape(o.shape, o.layers);
   io::GgufMetadata metadata = models::gguf_metadata(c);
-  metadata.set("general.name", std::string(argv[1]));
+  metadata.set("general.name", o.shape);
   add_vocabulary(c, metadata);
   std::vector<io::GgufTensorToWrite> tensors;
-  const Biases biases = biases_of(c, argc, argv);
+  const Biases biases = biases_of(c, o);
   add_tensors(c, types, biases, tensors);
-  io::write_gguf(argv[2], metadata, tensors);
+  io::write_gguf(o.out, metadata, tensors);
+  const std::string loads = o.loads.empty()       ? "as they come"
+                            : o.loads == kUniform ? "equal"
+                                                  : "of " + o.domain + " in " + o.loads;
+  fmt::print("{}: {}, {} layers, {}, loads of experts {}, {:.2f} GB\n", o.out, o.shape, c.n_layers,
+             o.type, loads, static_cast<double>(std::filesystem::file_size(o.out)) / 1e9);
+}
+
+int run(int argc, char** argv) {
+  Options o;
+  CLI::App app("A model of a published shape with random weights, as a GGUF file, for measuring");
+  app.add_option("SHAPE", o.shape,
+                 "olmoe-1b-7b, olmoe-as-qwen3, qwen3-30b-a3b, mixtral-8x7b or gpt-oss-20b")
+      ->required();
+  app.add_option("OUT", o.out, "the file to write")->required();
+  app.add_option("TYPE", o.type, "of the matrices: Q4_0, Q8_0, MXFP4 ..., or the mixture Q4_K_M")
+      ->capture_default_str();
+  app.add_option("LAYERS", o.layers, "0: as many as published")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  app.add_option(
+      "LOADS", o.loads,
+      "shares of tokens that experts get: 'uniform', or a file of counts that were\n"
+      "taken from a real router (form: bench/synthetic_loads.h); left out: as they come");
+  app.add_option("DOMAIN", o.domain, "of the file of counts")->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  make(o);
   return 0;
 }
 
@@ -273,7 +311,7 @@ int make(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return conclave::make(argc, argv);
+    return conclave::run(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "synthetic_model: %s\n", error.what());
     return 1;
