@@ -10,6 +10,15 @@ set(CONCLAVE_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx
 set(CONCLAVE_FLAGS_avx512vnni ${CONCLAVE_FLAGS_avx512} -mavx512vnni)
 set(CONCLAVE_FLAGS_avx512bf16 ${CONCLAVE_FLAGS_avx512} -mavx512bf16)
 
+# src/kernels/simd/avx512_emulated.h: what AVX-512 computes, on machines without it.
+function(conclave_kernel_flags layer isa result)
+  if(CONCLAVE_EMULATE_AVX512 AND layer STREQUAL "kernels" AND isa MATCHES "^avx512")
+    set(${result} ${CONCLAVE_FLAGS_avx2} -Wno-psabi PARENT_SCOPE)
+  else()
+    set(${result} ${CONCLAVE_FLAGS_${isa}} PARENT_SCOPE)
+  endif()
+endfunction()
+
 # Warnings are errors in our own code; -ffp-contract=off keeps the bits the same wherever the
 # compiler could have chosen to fuse a multiply and an add (kernels fuse by intrinsics).
 function(conclave_compile_options target)
@@ -53,8 +62,8 @@ function(conclave_layer name)
 
   foreach(source ${sources})
     if(source MATCHES "_(avx2|avx512|avx512vnni|avx512bf16)\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "${CONCLAVE_FLAGS_${CMAKE_MATCH_1}}")
+      conclave_kernel_flags(${name} ${CMAKE_MATCH_1} flags)
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
     endif()
   endforeach()
 

@@ -1,5 +1,6 @@
 #include "sys/cpu.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 
@@ -14,6 +15,9 @@ constexpr Isa kAll[] = {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512V
 Isa detect() {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::kReference;
+#ifdef CONCLAVE_EMULATE_AVX512
+  return Isa::kAvx512Bf16;
+#endif
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
     return Isa::kAvx2;
@@ -47,6 +51,14 @@ Isa machine_isa() {
 Isa best_isa() {
   static const Isa isa = choose();
   return isa;
+}
+
+Isa executed_isa() {
+#ifdef CONCLAVE_EMULATE_AVX512
+  return std::min(best_isa(), Isa::kAvx2);
+#else
+  return best_isa();
+#endif
 }
 
 const char* isa_name(Isa isa) {

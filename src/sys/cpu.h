@@ -12,7 +12,9 @@ enum class Isa { kReference = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Vnni = 3, kAvx51
 // (reference, avx2, avx512, avx512vnni, avx512bf16), which must not be above what the machine has.
 // Decided at the first call. Throws Error(kInvalidArgument) for a name that cannot be honoured.
 Isa best_isa();
-// What the machine has, whatever the environment says.
+// As best_isa(), without what a build only emulates (CONCLAVE_EMULATE_AVX512).
+Isa executed_isa();
+// What the machine has, or the build emulates, whatever the environment says.
 Isa machine_isa();
 const char* isa_name(Isa isa);
 

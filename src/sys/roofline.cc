@@ -51,12 +51,12 @@ std::uint64_t plain_read(const std::byte* data, std::size_t bytes) noexcept {
   return sum[0] + sum[1] + sum[2] + sum[3];
 }
 
-// The loops of the strongest set up to best_isa(), each as far as the sets below offer one.
+// The loops of the strongest set up to executed_isa(), each as far as the sets below offer one.
 RooflineLoops choose_loops() {
   RooflineLoops chosen = {Isa::kReference, plain_f32, nullptr, 16, 0, plain_read, nullptr, 0};
   for (const RooflineLoops* loops :
        {&kRooflineAvx2, &kRooflineAvx512, &kRooflineAvx512Vnni, &kRooflineAvx512Bf16}) {
-    if (loops->isa > best_isa()) break;
+    if (loops->isa > executed_isa()) break;
     chosen.isa = loops->isa;
     if (loops->f32 != nullptr) {
       chosen.f32 = loops->f32;

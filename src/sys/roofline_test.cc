@@ -16,13 +16,13 @@ TEST(Roofline, FiguresAreOfThisWorld) {
   EXPECT_LT(roofline.f32_gflops, 2000);
   EXPECT_GT(roofline.read_gbps, 0.2);
   EXPECT_LT(roofline.read_gbps, 2000);
-  if (best_isa() >= Isa::kAvx2) {
+  if (executed_isa() >= Isa::kAvx2) {
     EXPECT_GT(roofline.int8_gops, 0.1);
     EXPECT_LT(roofline.int8_gops, 16000);
   } else {
     EXPECT_EQ(roofline.int8_gops, 0);
   }
-  if (best_isa() >= Isa::kAvx512Bf16) {
+  if (executed_isa() >= Isa::kAvx512Bf16) {
     // Not compared with f32: on a shared machine the two are measured in different minutes.
     EXPECT_GT(roofline.bf16_gflops, 0.1);
     EXPECT_LT(roofline.bf16_gflops, 4000);

@@ -1,14 +1,8 @@
 // 512-bit pieces shared by the AVX-512 kernels; everything is local to the including file.
 #pragma once
 
-// GCC 12 takes the header's "undefined" vectors for a mistake.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 #include "kernels/matmul/matmul_body.h"
+#include "kernels/simd/avx512.h"
 
 namespace conclave::kernels {
 namespace {

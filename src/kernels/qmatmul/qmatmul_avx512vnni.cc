@@ -1,15 +1,9 @@
 // AVX-512 with VNNI: four int8 products a lane and instruction. vpdpbusd takes unsigned weights
 // from a register and the activations broadcast from memory.
 
-// GCC 12 takes the header's "undefined" vectors for a mistake.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 #include "kernels/qmatmul/qmatmul_body.h"
 #include "kernels/qmatmul/qmatmul_list.h"
+#include "kernels/simd/avx512.h"
 
 namespace conclave::kernels {
 namespace {
@@ -73,7 +67,7 @@ struct Vnni512 {
     return _mm512_set1_epi32(v);
   }
   static I dot(I sum, I w, const std::byte* x) {
-#if defined(__clang__) || defined(__SANITIZE_ADDRESS__)
+#if defined(__clang__) || defined(__SANITIZE_ADDRESS__) || defined(CONCLAVE_EMULATE_AVX512)
     return _mm512_dpbusd_epi32(sum, w, four(x));
 #else
     // GCC would load x into a register first: twice the instructions, and fewer of them in flight.

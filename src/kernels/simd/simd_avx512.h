@@ -3,12 +3,7 @@
 // the linker into code that runs on a lesser machine.
 #pragma once
 
-// GCC 12 takes the header's deliberately undefined vectors for a mistake, and says so wherever one
-// of its functions is inlined; therefore for the rest of the file.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
+#include "kernels/simd/avx512.h"
 #include "kernels/simd/simd.h"
 
 namespace conclave::kernels {
