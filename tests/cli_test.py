@@ -269,6 +269,7 @@ class Cli(unittest.TestCase):
         for word in ("prompt 8", "generate 2", "tokens/s", "router"):
             self.assertIn(word, table)
         self.assert_refused(conclave(*args, "--prompt", 5000), "5000")
+        self.assertEqual(conclave(*args, "--limit-seconds", "nan").returncode, 2)
         for option, value in (("--prompt", 0), ("--depth", -1), ("--batch", 0), ("--repeat", 0)):
             done = conclave("bench", self.folder / "nowhere", option, value)  # before it looks for it
             self.assertEqual(done.returncode, 2)

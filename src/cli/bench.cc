@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "cli/verbs.h"
@@ -196,6 +198,9 @@ void add_bench(CLI::App& app) {
       ->check(CLI::Range(1, infer::BenchPlan::kMostChunk))
       ->capture_default_str();
   command->add_option("--limit-seconds", o->limit_seconds, "for measuring the machine's limits")
+      ->check([](const std::string& text) {  // CLI::Range takes what is no number
+        return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is no number" : "";
+      })
       ->check(CLI::Range(0.01, 60.0))
       ->capture_default_str();
   command->add_flag("--json", o->json, "print JSON");
