@@ -254,7 +254,8 @@ inline __m512 _mm512_cvtepi32_ps(__m512i v) {
   const auto x = emulated::as<emulated::Int32>(v);
   return emulated::floats([&](int i) { return static_cast<float>(x[i]); });
 }
-inline __m512i _mm512_cvtps_epi32(__m512 v) {  // to the nearest even, what does not fit to the least
+inline __m512i _mm512_cvtps_epi32(
+    __m512 v) {  // to the nearest even, what does not fit to the least
   return emulated::ints([&](int i) { return _mm_cvtss_si32(_mm_set_ss(v[i])); });
 }
 inline __m512i _mm512_cvtepi8_epi32(__m128i v) {
@@ -286,8 +287,9 @@ inline __m128i _mm512_cvtepi32_epi8(__m512i v) {
 }
 inline __m128i _mm512_cvtsepi32_epi8(__m512i v) {  // what does not fit to the nearest that does
   const auto x = emulated::as<emulated::Int32>(v);
-  return _mm512_cvtepi32_epi8(
-      emulated::ints([&](int i) { return x[i] < -128 ? -128 : x[i] > 127 ? 127 : x[i]; }));
+  return _mm512_cvtepi32_epi8(emulated::ints([&](int i) {
+    return x[i] < -128 ? -128 : x[i] > 127 ? 127 : x[i];
+  }));
 }
 inline __m512 _mm512_cvtph_ps(__m256i v) {
   unsigned short of[16];
