@@ -254,8 +254,8 @@ inline __m512 _mm512_cvtepi32_ps(__m512i v) {
   const auto x = emulated::as<emulated::Int32>(v);
   return emulated::floats([&](int i) { return static_cast<float>(x[i]); });
 }
-inline __m512i _mm512_cvtps_epi32(
-    __m512 v) {  // to the nearest even, what does not fit to the least
+// To the nearest even; what does not fit becomes the least number.
+inline __m512i _mm512_cvtps_epi32(__m512 v) {
   return emulated::ints([&](int i) { return _mm_cvtss_si32(_mm_set_ss(v[i])); });
 }
 inline __m512i _mm512_cvtepi8_epi32(__m128i v) {
@@ -285,7 +285,8 @@ inline __m128i _mm512_cvtepi32_epi8(__m512i v) {
   return emulated::as<__m128i>(
       emulated::lanes<Bytes, 16>([&](int i) { return static_cast<signed char>(x[i]); }));
 }
-inline __m128i _mm512_cvtsepi32_epi8(__m512i v) {  // what does not fit to the nearest that does
+// What does not fit becomes the nearest that does.
+inline __m128i _mm512_cvtsepi32_epi8(__m512i v) {
   const auto x = emulated::as<emulated::Int32>(v);
   return _mm512_cvtepi32_epi8(emulated::ints([&](int i) {
     return x[i] < -128 ? -128 : x[i] > 127 ? 127 : x[i];
