@@ -14,7 +14,8 @@ LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPIL
 .PHONY: help deps build test demo smollm2 bench format check install clean distclean
 
 help:
-	@echo 'make build      compile into build/release (PRESET=dev: sanitizers, PRESET=tsan: threads)'
+	@echo 'make build      compile into build/release (PRESET=dev: sanitizers, PRESET=tsan: threads,'
+	@echo '                PRESET=emulated: AVX-512 kernels on AVX2)'
 	@echo 'make test       build, then run every test (CTEST_ARGS="-R kernels" for some)'
 	@echo 'make demo       build, collect real text from Debian packages, train a small MoE on it, show it'
 	@echo 'make smollm2    build, fetch a small published model (92 MB, once), chat with it'

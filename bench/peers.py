@@ -229,7 +229,8 @@ def main():
     parser.add_argument("--generate", type=number(1), default=32, help="tokens written (default: %(default)s)")
     parser.add_argument("--chunk", type=number(1), default=512,
                         help="prompt tokens computed together (default: %(default)s)")
-    parser.add_argument("--threads", type=number(1), default=os.cpu_count(), help="default: %(default)s")
+    parser.add_argument("--threads", type=number(1), default=len(os.sched_getaffinity(0)),
+                        help="default: %(default)s")
     parser.add_argument("--rounds", type=number(1), default=3, help="times that all take turns (default: %(default)s)")
     parser.add_argument("--repeat", type=number(1), default=3,
                         help="times in a round; their median counts (default: %(default)s)")
@@ -293,4 +294,4 @@ if __name__ == "__main__":
     except subprocess.CalledProcessError as error:
         sys.exit(f"{error.cmd[0]} failed with exit status {error.returncode}")
     except KeyboardInterrupt:
-        sys.exit("stopped; the rounds that are done stand above")
+        sys.exit("stopped")

@@ -1,10 +1,12 @@
 // conclave bench: how fast a model reads and writes, beside what the machine can do.
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "cli/verbs.h"
@@ -37,7 +39,7 @@ struct Setting {
   sys::Roofline limits;
   infer::Peak peak = {};
   double load_seconds = 0;
-  std::size_t weight_bytes = 0;
+  std::int64_t weight_bytes = 0;
   const char* kv_type = "";
 };
 
@@ -116,8 +118,9 @@ void print_row(const BenchRow& row, const Setting& setting) {
   std::printf("%7.1f  ", row.busiest);
   for (std::size_t p = 0; p < kParts; ++p) std::printf(" %8.1f%%", 100 * part_share(row, p));
   std::printf("\n");
-  // Before more minutes pass; main() says why.
-  if (std::fflush(stdout) != 0) fail(ErrorKind::kIo, "measuring ends: nobody takes the results");
+  if (std::fflush(stdout) != 0) {  // said before more minutes pass
+    fail(ErrorKind::kIo, "cannot write the results: {}", std::strerror(errno));
+  }
 }
 
 void bench_model(Options options) {
@@ -211,8 +214,8 @@ void add_bench(CLI::App& app) {
       "tokens of a layer's busiest expert over the mean of its experts, mean of layers. The last\n"
       "columns are shares of the time. Tokens/s count all sequences together. Limits are those of\n"
       "the moment before: where others share the machine, shares can pass 100 %. A run that ends\n"
-      "early once the model is loaded prints, as JSON too, the rows measured until then;\n"
-      "\"complete\" is then false.\n"
+      "early, once measuring has begun, prints the rows that it has, as JSON too; \"complete\" is\n"
+      "then false.\n"
       "Example:\n"
       "  conclave bench my-model.gguf --prompt 64,512 --depth 0,2048 --batch 1,8");
   command->callback([o] { bench_model(*o); });

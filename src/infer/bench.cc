@@ -42,6 +42,7 @@ class Bench {
     row.tokens = plan_.generate;
     row.depth = depth;
     row.batch = batch;
+    check_memory(depth, batch);
     Caches caches;
     for (std::int64_t i = 0; i < batch; ++i) {
       caches.push_back(transformer_.new_cache(depth + plan_.generate));
@@ -118,7 +119,6 @@ class Bench {
     const auto rows = static_cast<double>(batch.n_tokens());
     nn::ForwardOptions options;
     options.observer = [&](int layer, const moe::RoutingDecision&, const moe::DispatchPlan& plan) {
-      sys::stop_if_interrupted("measuring");  // a pass of a long chunk takes half a minute
       std::vector<double>& tokens_E = tokens_LE_[static_cast<std::size_t>(layer)];
       tokens_E.resize(plan.tokens_per_expert_E.size());
       for (std::size_t e = 0; e < plan.tokens_per_expert_E.size(); ++e) {
@@ -128,6 +128,8 @@ class Bench {
         }
       }
     };
+    // A pass of a long chunk takes half a minute.
+    options.layer_observer = [](auto&&...) { sys::stop_if_interrupted("measuring"); };
     transformer_.forward(context_, batch, options, activations_);
     const nn::TransformerConfig& config = transformer_.config();
     for (int layer = 0; layer < config.n_layers; ++layer) {
@@ -187,16 +189,16 @@ class Bench {
 };
 
 void check_range(const char* what, std::int64_t found, std::int64_t least, std::int64_t most,
-                 const std::string& why = {}) {
+                 const std::string& note = {}) {
   if (found >= least && found <= most) return;
-  fail(ErrorKind::kInvalidArgument, "{} {}: expected {} to {}{}", what, found, least, most, why);
+  fail(ErrorKind::kInvalidArgument, "{} {}: expected {} to {}{}", what, found, least, most, note);
 }
 
 }  // namespace
 
 void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config) {
   const std::int64_t most = config.max_positions;
-  const std::string context = fmt::format(" (the model's context is {} tokens)", most);
+  const std::string context = fmt::format(", the model's context of {} tokens", most);
   check_range("--repeat", plan.repetitions, 1, BenchPlan::kMostRepetitions);
   check_range("--chunk", plan.chunk, 1, BenchPlan::kMostChunk);
   check_range("--generate", plan.generate, 0, most, context);
@@ -204,7 +206,7 @@ void check_plan(const BenchPlan& plan, const nn::TransformerConfig& config) {
   for (const std::int64_t n : plan.batches) check_range("--batch", n, 1, BenchPlan::kMostBatch);
   for (const std::int64_t n : plan.depths) {
     check_range("--depth", n, 0, most - plan.generate,
-                fmt::format("{} and --generate {}", context, plan.generate));
+                fmt::format("{} less --generate {}", context, plan.generate));
   }
 }
 
@@ -227,7 +229,7 @@ void run_bench(ops::Context& context, nn::Transformer& transformer, const BenchP
                const std::function<void(const BenchRow&)>& report) {
   check_plan(plan, transformer.config());
   Bench bench(context, transformer, plan);
-  if (plan.generate > 0) {
+  if (plan.generate > 0) {  // now, and again when a row is reached
     for (const std::int64_t depth : plan.depths) {
       for (const std::int64_t batch : plan.batches) bench.check_memory(depth, batch);
     }

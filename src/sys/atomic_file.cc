@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
 #include <system_error>
 
 #include "sys/files.h"
@@ -30,19 +29,14 @@ std::string temporary_stem(const std::string& path) {
   return "." + base_name(path).substr(0, kMaxStem) + std::string(kMark);
 }
 
-// Where a file of this name goes: a symbolic link stays, and what it points to is replaced. A
-// device or a pipe would be replaced by a file for everybody who uses it.
-std::string target_of(const std::string& path) {
+// A device or a pipe would be replaced by a file for everybody who uses it; so would /dev/stdout,
+// which is a link.
+void refuse_what_is_no_file(const std::string& path) {
   struct stat status;
-  if (::stat(path.c_str(), &status) != 0) return path;
-  if (!S_ISREG(status.st_mode)) {
-    fail(ErrorKind::kIo, "{}: is {}; only a file can be replaced", path,
-         S_ISDIR(status.st_mode) ? "a directory" : "a device or a pipe");
-  }
-  if (::lstat(path.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) return path;
-  std::error_code error;
-  const std::filesystem::path target = std::filesystem::canonical(path, error);
-  return error ? path : target.string();
+  const bool other = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+  if (!other && parent_path(path) != "/dev") return;
+  fail(ErrorKind::kIo, "{}: is {}; only a file can be replaced", path,
+       other && S_ISDIR(status.st_mode) ? "a directory" : "a device, a pipe or the like");
 }
 
 // What a killed writer of the same file left: temporary files that nobody holds locked.
@@ -108,7 +102,7 @@ AtomicFile::AtomicFile(std::string path, FileOps& ops) : path_(std::move(path)),
   if (path_.empty() || path_.back() == '/' || path_.find('\0') != std::string::npos) {
     fail(ErrorKind::kInvalidArgument, "'{}' is no name for a file", path_.c_str());
   }
-  path_ = target_of(path_);
+  refuse_what_is_no_file(path_);
   const std::string directory = parent_path(path_);
   const std::string stem = temporary_stem(path_);
   remove_orphans(directory, stem, ops);

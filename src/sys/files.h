@@ -84,7 +84,8 @@ std::string base_name(std::string_view path);
 // place and flushes the directory. Until then, and on any failure (disk full, read-only, I/O
 // error), the old file stays as it was and the temporary one is removed. Every failure is an
 // Error(kIo) with path and reason. Where only the last flush (of the directory) fails, the new file
-// is already in place, whole, and the Error says that a power cut may still undo it.
+// is already in place, whole, and the Error says that a power cut may still undo it. A link is
+// replaced, not what it points to; what is or points to a directory, device or pipe is refused.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path, FileOps& ops = real_file_ops());

@@ -17,8 +17,8 @@ struct Roofline {
 };
 
 // Takes about `seconds` (a tenth is enough on a quiet machine) and up to 1 GiB for the while. Uses
-// best_isa(). Each figure is the best of several rounds, since other work can only slow one down.
-// Throws Error(kOutOfMemory).
+// executed_isa(). Each figure is the best of several rounds, since other work can only slow one
+// down. Throws Error(kOutOfMemory).
 Roofline measure_roofline(ThreadPool& pool, double seconds);
 
 }  // namespace conclave::sys

@@ -1,11 +1,15 @@
 // The AVX-512 instructions that kernels use, lane by lane and slowly, so that machines with AVX2
 // alone can test every kernel (preset "emulated", docs/adding_a_kernel.md). Names, arguments and
-// results are those of Intel's Intrinsics Guide; what kernels do not ask for is left out. Within
-// this namespace the names hide those of the compiler's header, which cannot be called without
-// AVX-512's flags.
+// results are those of Intel's Intrinsics Guide, but for the bits of a NaN; what kernels do not ask
+// for is left out or ends the program. Within this namespace the names hide those of the compiler's
+// header, which cannot be called without AVX-512's flags.
 #pragma once
 
 #include <immintrin.h>
+
+#if !defined(__OPTIMIZE__) || defined(__clang__)
+#error "CONCLAVE_EMULATE_AVX512 needs GCC with optimisation: else some of these names are macros"
+#endif
 
 namespace conclave::kernels {
 namespace {
@@ -158,6 +162,7 @@ inline __m512 _mm512_roundscale_ps(__m512 v, int how) {
 inline __m512 _mm512_scalef_ps(__m512 v, __m512 n) {
   return emulated::floats([&](int i) {
     if (n[i] != n[i]) return n[i];
+    if (__builtin_isinf(n[i])) __builtin_trap();
     const float power = __builtin_floorf(n[i]);
     return __builtin_ldexpf(v[i], power < -1000  ? -1000
                                   : power > 1000 ? 1000

@@ -6,6 +6,11 @@
 #include "kernels/simd/avx512.h"
 #include "kernels/simd/simd.h"
 
+// GCC 12 takes undefined vectors in the intrinsics used here for a mistake wherever one is inlined;
+// therefore for the rest of the file.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
 namespace conclave::kernels {
 namespace {
 
