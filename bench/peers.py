@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""The same GGUF file read and written by Conclave, by llama.cpp and, with --ik, by ik_llama.cpp, in
-turn, as ratios.
+"""The same GGUF file read and written by Conclave, by llama.cpp and, where asked for, by ik_llama.cpp
+(--ik) and by PyTorch with transformers (--transformers), in turn, as ratios.
 
     python3 bench/peers.py MODEL.gguf --conclave build/release/conclave --prompt 64,512 --depth 0,2048
 
 llama.cpp comes from pip (llama-cpp-python, built for this processor) and is installed into .cache/peers
-when it is not there; that takes a while. A round measures every engine --repeat times, in a process of its
-own; the median of the rounds' medians counts. Tokens are random and the same for nobody: the engines take any.
-Writing counts the pass and the logits of each token; nothing is sampled."""
+when it is not there; that takes a while. PyTorch and transformers go into .cache/transformers in the same
+way (6 GB); they turn all weights into f32 while loading, which takes 4 bytes of memory for each, and 2 or 4
+more for those that stay: synthetic_model makes shapes of few layers.
+
+A round measures every engine --repeat times, in a process of its own; the median of the rounds' medians
+counts. Tokens are random and the same for nobody: the engines take any. Writing counts the pass and the
+logits of each token; nothing is sampled."""
 
 import argparse
 import json
@@ -22,15 +26,21 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".cache" / "peers"
-PACKAGE = "llama-cpp-python"
+TRANSFORMERS = ROOT / ".cache" / "transformers"
 
 
-def install():
-    if (PEERS / "llama_cpp").is_dir():
+def install(folder, module, *packages):
+    if (folder / module).is_dir():
         return
-    print(f"installing {PACKAGE} into {PEERS}", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", PEERS, PACKAGE],
+    print(f"installing {', '.join(packages)} into {folder}", file=sys.stderr)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", folder, *packages],
                    check=True, env={**os.environ, "CMAKE_ARGS": "-DGGML_NATIVE=ON"})
+
+
+def timed(body):
+    begin = time.perf_counter()
+    body()
+    return time.perf_counter() - begin
 
 
 class Llama:
@@ -87,25 +97,62 @@ class Llama:
         c.llama_synchronize(self.context)
         self.position += 1
 
-    def timed(self, body):
-        begin = time.perf_counter()
-        body()
-        return time.perf_counter() - begin
-
     def prompt(self, n):
         self.clear()
-        return n / self.timed(lambda: self.read(n))
+        return n / timed(lambda: self.read(n))
 
     def generation(self, depth, n):
         self.clear()
         self.read(depth)
         self.read(1)
-        return n / self.timed(lambda: [self.read(1) for _ in range(n)])
+        return n / timed(lambda: [self.read(1) for _ in range(n)])
 
     def generation_together(self, sequences, n):
         self.clear()
         self.read_together(sequences)
-        return n * sequences / self.timed(lambda: [self.read_together(sequences) for _ in range(n)])
+        return n * sequences / timed(lambda: [self.read_together(sequences) for _ in range(n)])
+
+
+class Transformers:
+    """What people fall back to: weights as `dtype`, experts one after the other."""
+
+    def __init__(self, path, threads, chunk, dtype):
+        sys.path.insert(0, str(TRANSFORMERS))
+        import torch
+        import transformers
+        self.torch, self.transformers, self.chunk = torch, transformers, chunk
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        folder, name = os.path.split(os.path.abspath(path))
+        begin = time.perf_counter()
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=name, dtype=getattr(torch, dtype)).eval()
+        self.load_seconds = time.perf_counter() - begin
+
+    def clear(self):
+        self.cache = self.transformers.DynamicCache()
+
+    def read(self, n, sequences=1):
+        """n tokens of each sequence in chunks; logits of the last token of each."""
+        while n > 0:
+            count = min(n, self.chunk)
+            ids = self.torch.randint(self.model.config.vocab_size, (sequences, count))
+            self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+            n -= count
+
+    def prompt(self, n):
+        self.clear()
+        return n / timed(lambda: self.read(n))
+
+    def generation(self, depth, n):
+        self.clear()
+        self.read(depth + 1)
+        return n / timed(lambda: [self.read(1) for _ in range(n)])
+
+    def generation_together(self, sequences, n):
+        self.clear()
+        self.read(1, sequences)
+        return n * sequences / timed(lambda: [self.read(1, sequences) for _ in range(n)])
 
 
 def context_of_many(args, batch):
@@ -113,22 +160,38 @@ def context_of_many(args, batch):
     return batch * max(256, args.generate + 16)
 
 
-def measure_llama(args):
-    """Runs in a process of its own; prints {"load_seconds", "rates": {test: tokens/s}}."""
+def make_llama(args, sequences):
     sys.path.insert(0, str(args.peers))
     context = max([*args.prompt, *args.depth]) + args.generate + 16
-    engine = Llama(args.model, args.threads, context, args.chunk, 1)
+    if sequences > 1:  # a context of its own: the other's cache serves one sequence best
+        context = context_of_many(args, sequences)
+    return Llama(args.model, args.threads, context, args.chunk, sequences)
+
+
+def make_transformers(args, sequences):
+    return Transformers(args.model, args.threads, args.chunk, args.transformers)
+
+
+WORKERS = {"llama.cpp": make_llama, "transformers": make_transformers}
+
+
+def work(args):
+    """Runs in a process of its own; prints {"load_seconds", "rates": {test: tokens/s}}."""
+    make = WORKERS[args.worker]
+    engine = make(args, 1)
+    load_seconds = engine.load_seconds
+    engine.clear()
     engine.read(16)
     rates = {f"prompt {n}": statistics.median(engine.prompt(n) for _ in range(args.repeat))
              for n in args.prompt}
     for depth in args.depth:
         rates[f"write at {depth}"] = statistics.median(
             engine.generation(depth, args.generate) for _ in range(args.repeat))
-    for batch in args.batch:  # a context of its own: the other's cache serves one sequence best
-        many = Llama(args.model, args.threads, context_of_many(args, batch), args.chunk, batch)
+    for batch in args.batch:
+        engine = engine if make is make_transformers else make(args, batch)
         rates[f"write {batch} together"] = statistics.median(
-            many.generation_together(batch, args.generate) for _ in range(args.repeat))
-    print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
+            engine.generation_together(batch, args.generate) for _ in range(args.repeat))
+    print(json.dumps({"load_seconds": load_seconds, "rates": rates}))
 
 
 def joined(numbers):
@@ -156,12 +219,12 @@ def measure_conclave(args):
     return {"load_seconds": found["load_seconds"], "rates": rates, "limits": found["limits"]}
 
 
-def run_llama(args):
-    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--worker"], text=True,
+def run_worker(args, name):
+    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--worker", name], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE if args.quiet else None)
     if done.returncode != 0:
         why = (done.stderr or "").strip().splitlines()
-        sys.exit(f"llama.cpp: {why[-1] if why else f'exit status {done.returncode}'}")
+        sys.exit(f"{name}: {why[-1] if why else f'exit status {done.returncode}'}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -211,55 +274,10 @@ def program(text):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--conclave", type=program, default=str(ROOT / "build/release/conclave"),
-                        help="the program (default: %(default)s)")
-    parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies (default: %(default)s)")
-    parser.add_argument("--ik", type=program, help="llama-bench of an ik_llama.cpp, measured too")
-    parser.add_argument("--ik-batched", type=program,
-                        help="its llama-batched-bench, for --batch; its sequences must not be given equal tokens, "
-                        "as it does by itself: they would share their experts")
-    parser.add_argument("--prompt", type=numbers(1), default=[64, 512], help="lengths of prompts (default: 64,512)")
-    parser.add_argument("--depth", type=numbers(0), default=[0],
-                        help="tokens of context before those written (default: 0)")
-    parser.add_argument("--batch", type=numbers(1), default=[],
-                        help="sequences that write side by side from empty contexts (default: none)")
-    parser.add_argument("--generate", type=number(1), default=32, help="tokens written (default: %(default)s)")
-    parser.add_argument("--chunk", type=number(1), default=512,
-                        help="prompt tokens computed together (default: %(default)s)")
-    parser.add_argument("--threads", type=number(1), default=len(os.sched_getaffinity(0)),
-                        help="default: %(default)s")
-    parser.add_argument("--rounds", type=number(1), default=3, help="times that all take turns (default: %(default)s)")
-    parser.add_argument("--repeat", type=number(1), default=3,
-                        help="times in a round; their median counts (default: %(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="hide llama.cpp's own messages")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.ik_batched and not args.ik:
-        parser.error("--ik-batched needs --ik")
-    if not os.path.exists(args.model):
-        parser.error(f"{args.model}: no such file")
-    if args.worker:
-        return measure_llama(args)
-    if args.peers == PEERS:
-        install()
-    if not (args.peers / "llama_cpp").is_dir():
-        parser.error(f"{args.peers}: no llama_cpp there")
-    measure = {"conclave": measure_conclave, "llama.cpp": run_llama}
-    if args.ik:
-        measure |= {"ik": lambda args: measure_ik(args, repack=False),
-                    "ik repacked": lambda args: measure_ik(args, repack=True)}
-    found = {name: [] for name in measure}
-    for turn in range(args.rounds):
-        for name, runs in found.items():
-            runs.append(measure[name](args))
-            print(f"round {turn + 1} of {args.rounds}, {name}: "
-                  + ", ".join(f"{test} {rate:.1f}" for test, rate in runs[-1]["rates"].items()),
-                  file=sys.stderr, flush=True)
+def print_table(title, found):
+    """found: {engine: [{"rates": {test: tokens/s}, "load_seconds" (but for ik)} of each round]}."""
     bandwidth = [r["limits"]["read_gbps"] for r in found["conclave"]]
-    print(f"{args.model}, {args.threads} threads, median of {args.rounds} rounds; the machine read "
+    print(f"{title}, median of {len(found['conclave'])} rounds; the machine read "
           f"{min(bandwidth):.1f} to {max(bandwidth):.1f} GB/s")
     peers = [name for name in found if name != "conclave"]
     print(f"{'':18} {'conclave':>22}" + "".join(f"{name:>22}  ratio" for name in peers))
@@ -280,12 +298,78 @@ def main():
                 line += f"{cell:>22}  " + (f"{ours / middle:5.2f}" if ours else f"{'-':>5}")
             uneven = uneven or max(rates) > 1.5 * min(rates)
         print(line)
-    load = {name: statistics.median(r["load_seconds"] for r in found[name])
-            for name in ("conclave", "llama.cpp")}
-    print(f"{'load, seconds':18} {load['conclave']:>22.2f} {load['llama.cpp']:>22.2f}  "
-          f"{load['llama.cpp'] / load['conclave']:.2f}")
+    line = f"{'load, seconds':18}"
+    ours = statistics.median(r["load_seconds"] for r in found["conclave"])
+    for name, runs in found.items():
+        seconds = [r["load_seconds"] for r in runs if "load_seconds" in r]
+        if name == "conclave":
+            line += f" {ours:>22.2f}"
+        elif seconds:
+            line += f"{statistics.median(seconds):>22.2f}  {statistics.median(seconds) / ours:5.2f}"
+        else:
+            line += f"{'-':>22}{'':7}"
+    print(line)
     if uneven:
         print("Rounds of the same work differ by more than half: the machine was busy with something else.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--conclave", type=program, default=str(ROOT / "build/release/conclave"),
+                        help="the program (default: %(default)s)")
+    parser.add_argument("--peers", type=pathlib.Path, default=PEERS, help="where llama_cpp lies (default: %(default)s)")
+    parser.add_argument("--ik", type=program, help="llama-bench of an ik_llama.cpp, measured too")
+    parser.add_argument("--ik-batched", type=program,
+                        help="its llama-batched-bench, for --batch; its sequences must not be given equal tokens, "
+                        "as it does by itself: they would share their experts")
+    parser.add_argument("--transformers", choices=["float32", "bfloat16"],
+                        help="PyTorch with weights of this type, measured too")
+    parser.add_argument("--prompt", type=numbers(1), default=[64, 512], help="lengths of prompts (default: 64,512)")
+    parser.add_argument("--depth", type=numbers(0), default=[0],
+                        help="tokens of context before those written (default: 0)")
+    parser.add_argument("--batch", type=numbers(1), default=[],
+                        help="sequences that write side by side from empty contexts (default: none)")
+    parser.add_argument("--generate", type=number(1), default=32, help="tokens written (default: %(default)s)")
+    parser.add_argument("--chunk", type=number(1), default=512,
+                        help="prompt tokens computed together (default: %(default)s)")
+    parser.add_argument("--threads", type=number(1), default=len(os.sched_getaffinity(0)),
+                        help="default: %(default)s")
+    parser.add_argument("--rounds", type=number(1), default=3, help="times that all take turns (default: %(default)s)")
+    parser.add_argument("--repeat", type=number(1), default=3,
+                        help="times in a round; their median counts (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="hide the peers' own messages")
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.ik_batched and not args.ik:
+        parser.error("--ik-batched needs --ik")
+    if not os.path.exists(args.model):
+        parser.error(f"{args.model}: no such file")
+    if args.worker:
+        return work(args)
+    if args.peers == PEERS:
+        install(PEERS, "llama_cpp", "llama-cpp-python")
+    if args.transformers:
+        install(TRANSFORMERS, "transformers", "torch", "transformers==4.57.6", "gguf", "numpy")
+    if not (args.peers / "llama_cpp").is_dir():
+        parser.error(f"{args.peers}: no llama_cpp there")
+    measure = {"conclave": measure_conclave, "llama.cpp": lambda args: run_worker(args, "llama.cpp")}
+    if args.ik:
+        measure |= {"ik": lambda args: measure_ik(args, repack=False),
+                    "ik repacked": lambda args: measure_ik(args, repack=True)}
+    if args.transformers:
+        measure["transformers"] = lambda args: run_worker(args, "transformers")
+    found = {name: [] for name in measure}
+    try:
+        for turn in range(args.rounds):
+            for name, runs in found.items():
+                runs.append(measure[name](args))
+                print(f"round {turn + 1} of {args.rounds}, {name}: "
+                      + ", ".join(f"{test} {rate:.1f}" for test, rate in runs[-1]["rates"].items()),
+                      file=sys.stderr, flush=True)
+    finally:  # what is measured stays, whatever ends the rounds
+        if all(found.values()):
+            print_table(f"{args.model}, {args.threads} threads", found)
 
 
 if __name__ == "__main__":

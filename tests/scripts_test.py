@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Tests of the scripts that check the tree: each rule must find what it forbids, and nothing else."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -171,6 +173,44 @@ class Demo(unittest.TestCase):
             self.assertIn("--heldout c=demo/corpus/c.heldout.txt", train)
             self.assertIn("--data c=demo/corpus/c.heldout.txt", inspect)
             self.assertNotIn("stale", train + inspect)
+
+
+class Peers(unittest.TestCase):
+    """The parts of bench/peers.py that need no peer."""
+
+    def run_it(self, *args):
+        return subprocess.run([sys.executable, "-B", os.path.join(ROOT, "bench/peers.py"), *args],
+                              capture_output=True, text=True)
+
+    def test_arguments_are_refused_before_anything_is_measured(self):
+        for args in (["--prompt", "0"], ["--prompt", "8,"], ["--depth", "-1"], ["--generate", "0"],
+                     ["--threads", "x"], ["--ik", "/nowhere/llama-bench"], ["--transformers", "int3"],
+                     ["--peers", "/nowhere"]):
+            done = self.run_it(__file__, "--conclave", sys.executable, *args)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(args[0].lstrip("-") if args[0] != "--peers" else "/nowhere", done.stderr)
+        self.assertIn("no such file", self.run_it("/nowhere.gguf", "--conclave", sys.executable).stderr)
+
+    def test_only_what_both_measured_has_a_ratio(self):
+        sys.path.insert(0, os.path.join(ROOT, "bench"))
+        import peers
+        found = {"conclave": [{"rates": {"prompt 8": 30.0, "write at 0": 9.0}, "load_seconds": 2.0,
+                               "limits": {"read_gbps": 40.0}},
+                              {"rates": {"prompt 8": 10.0, "write at 0": 9.0}, "load_seconds": 2.0,
+                               "limits": {"read_gbps": 30.0}}],
+                 "llama.cpp": [{"rates": {"prompt 8": 5.0, "write at 0": 6.0, "write 4 together": 7.0},
+                                "load_seconds": 3.0}],
+                 "ik": [{"rates": {"prompt 8": 8.0}}]}
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            peers.print_table("m", found)
+        lines = [line.split() for line in out.getvalue().splitlines()]
+        self.assertIn("median of 2 rounds; the machine read 30.0 to 40.0 GB/s", out.getvalue())
+        self.assertEqual(lines[2][2:], ["20.0", "[10.0,", "30.0]", "5.0", "[5.0,", "5.0]", "4.00",
+                                        "8.0", "[8.0,", "8.0]", "2.50"])
+        self.assertEqual(lines[3][3:], ["9.0", "[9.0,", "9.0]", "6.0", "[6.0,", "6.0]", "1.50", "-"])
+        self.assertEqual(lines[4][3:], ["-", "7.0", "[7.0,", "7.0]", "-", "-"])
+        self.assertEqual(lines[5], ["load,", "seconds", "2.00", "3.00", "1.50", "-"])
+        self.assertIn("differ by more than half", out.getvalue())
 
 
 if __name__ == "__main__":
