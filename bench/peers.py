@@ -118,15 +118,21 @@ class Transformers:
 
     def __init__(self, path, threads, chunk, dtype):
         sys.path.insert(0, str(TRANSFORMERS))
+        import gguf
         import torch
         import transformers
         self.torch, self.transformers, self.chunk = torch, transformers, chunk
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
+        # transformers 4.57.6 takes the experts' width for the published model's, whatever the file says.
+        known = {}
+        for name, field in gguf.GGUFReader(path).fields.items():
+            if name.endswith(".expert_feed_forward_length"):
+                known["moe_intermediate_size"] = int(field.contents())
         folder, name = os.path.split(os.path.abspath(path))
         begin = time.perf_counter()
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=getattr(torch, dtype)).eval()
+            folder, gguf_file=name, dtype=getattr(torch, dtype), **known).eval()
         self.load_seconds = time.perf_counter() - begin
 
     def clear(self):
@@ -350,7 +356,7 @@ def main():
     if args.peers == PEERS:
         install(PEERS, "llama_cpp", "llama-cpp-python")
     if args.transformers:
-        install(TRANSFORMERS, "transformers", "torch", "transformers==4.57.6", "gguf", "numpy")
+        install(TRANSFORMERS, "transformers", "torch", "transformers==4.57.6", "gguf", "accelerate")
     if not (args.peers / "llama_cpp").is_dir():
         parser.error(f"{args.peers}: no llama_cpp there")
     measure = {"conclave": measure_conclave, "llama.cpp": lambda args: run_worker(args, "llama.cpp")}
