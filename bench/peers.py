@@ -43,32 +43,62 @@ def timed(body):
     return time.perf_counter() - begin
 
 
-class Llama:
-    """llama.cpp through its C interface: one context, tokens decoded as its own benchmark does."""
+class Engine:
+    """What is measured of one that runs in this process: begin(sequences) empties the contexts of so many,
+    read(n) reads n tokens of one, read_together() one token of each."""
 
-    def __init__(self, path, threads, context, chunk, sequences):
+    def prompt(self, n):
+        self.begin(1)
+        return n / timed(lambda: self.read(n))
+
+    def generation(self, depth, n):
+        self.begin(1)
+        self.read(depth)
+        self.read(1)
+        return n / timed(lambda: [self.read(1) for _ in range(n)])
+
+    def generation_together(self, sequences, n):
+        self.begin(sequences)
+        self.read_together()
+        return n * sequences / timed(lambda: [self.read_together() for _ in range(n)])
+
+
+class Llama(Engine):
+    """llama.cpp through its C interface: tokens decoded as its own benchmark does."""
+
+    def __init__(self, args):
+        sys.path.insert(0, str(args.peers))
         import llama_cpp as c
-        self.c, self.chunk = c, chunk
+        self.c, self.args, self.chunk = c, args, args.chunk
         c.llama_backend_init()
-        parameters = c.llama_model_default_params()
         begin = time.perf_counter()
-        self.model = c.llama_model_load_from_file(path.encode(), parameters)
+        self.model = c.llama_model_load_from_file(args.model.encode(), c.llama_model_default_params())
         if not self.model:
-            sys.exit(f"llama.cpp cannot load {path}")
+            sys.exit(f"llama.cpp cannot load {args.model}")
         self.load_seconds = time.perf_counter() - begin
-        options = c.llama_context_default_params()
-        options.n_ctx, options.n_batch, options.n_ubatch = context, chunk, chunk
-        options.n_seq_max, options.kv_unified = sequences, sequences == 1
-        options.n_threads = options.n_threads_batch = threads
-        self.context = c.llama_init_from_model(self.model, options)
-        if not self.context:
-            sys.exit("llama.cpp cannot make a context")
         self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
-        self.position, self.rng = 0, random.Random(1)
+        self.context, self.sequences, self.rng = None, 0, random.Random(1)
 
-    def clear(self):
+    def begin(self, sequences):
+        if sequences != self.sequences:  # several have a cache of their own: the other serves one best
+            self.open(sequences)
         self.c.llama_memory_clear(self.c.llama_get_memory(self.context), True)
         self.position = 0
+
+    def open(self, sequences):
+        c, args = self.c, self.args
+        if self.context:
+            c.llama_free(self.context)
+        options = c.llama_context_default_params()
+        options.n_ctx = max([*args.prompt, *args.depth]) + args.generate + 16
+        if sequences > 1:
+            options.n_ctx = context_of_many(args, sequences)
+        options.n_batch = options.n_ubatch = args.chunk
+        options.n_seq_max, options.kv_unified = sequences, sequences == 1
+        options.n_threads = options.n_threads_batch = args.threads
+        self.context, self.sequences = c.llama_init_from_model(self.model, options), sequences
+        if not self.context:
+            sys.exit("llama.cpp cannot make a context")
 
     def read(self, n):
         """n tokens in chunks; logits of the last token of each."""
@@ -83,11 +113,11 @@ class Llama:
             self.position += count
             n -= count
 
-    def read_together(self, sequences):
-        """One token of each of so many sequences, with logits of all."""
-        c, batch = self.c, self.c.llama_batch_init(sequences, 0, 1)
-        batch.n_tokens = sequences
-        for i in range(sequences):
+    def read_together(self):
+        """One token of each sequence, with logits of all."""
+        c, batch = self.c, self.c.llama_batch_init(self.sequences, 0, 1)
+        batch.n_tokens = self.sequences
+        for i in range(self.sequences):
             batch.token[i], batch.pos[i] = self.rng.randrange(self.vocabulary), self.position
             batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = 1, i, 1
         code = c.llama_decode(self.context, batch)
@@ -97,68 +127,42 @@ class Llama:
         c.llama_synchronize(self.context)
         self.position += 1
 
-    def prompt(self, n):
-        self.clear()
-        return n / timed(lambda: self.read(n))
 
-    def generation(self, depth, n):
-        self.clear()
-        self.read(depth)
-        self.read(1)
-        return n / timed(lambda: [self.read(1) for _ in range(n)])
+class Transformers(Engine):
+    """What people fall back to: weights as --transformers says, experts one after the other."""
 
-    def generation_together(self, sequences, n):
-        self.clear()
-        self.read_together(sequences)
-        return n * sequences / timed(lambda: [self.read_together(sequences) for _ in range(n)])
-
-
-class Transformers:
-    """What people fall back to: weights as `dtype`, experts one after the other."""
-
-    def __init__(self, path, threads, chunk, dtype):
+    def __init__(self, args):
         sys.path.insert(0, str(TRANSFORMERS))
         import gguf
         import torch
         import transformers
-        self.torch, self.transformers, self.chunk = torch, transformers, chunk
-        torch.set_num_threads(threads)
+        self.torch, self.transformers, self.chunk = torch, transformers, args.chunk
+        torch.set_num_threads(args.threads)
         torch.set_grad_enabled(False)
         # transformers 4.57.6 takes the experts' width for the published model's, whatever the file says.
         known = {}
-        for name, field in gguf.GGUFReader(path).fields.items():
+        for name, field in gguf.GGUFReader(args.model).fields.items():
             if name.endswith(".expert_feed_forward_length"):
                 known["moe_intermediate_size"] = int(field.contents())
-        folder, name = os.path.split(os.path.abspath(path))
+        folder, name = os.path.split(os.path.abspath(args.model))
         begin = time.perf_counter()
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=getattr(torch, dtype), **known).eval()
+            folder, gguf_file=name, dtype=getattr(torch, args.transformers), **known).eval()
         self.load_seconds = time.perf_counter() - begin
 
-    def clear(self):
-        self.cache = self.transformers.DynamicCache()
+    def begin(self, sequences):
+        self.cache, self.sequences = self.transformers.DynamicCache(), sequences
 
-    def read(self, n, sequences=1):
+    def read(self, n):
         """n tokens of each sequence in chunks; logits of the last token of each."""
         while n > 0:
             count = min(n, self.chunk)
-            ids = self.torch.randint(self.model.config.vocab_size, (sequences, count))
+            ids = self.torch.randint(self.model.config.vocab_size, (self.sequences, count))
             self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
             n -= count
 
-    def prompt(self, n):
-        self.clear()
-        return n / timed(lambda: self.read(n))
-
-    def generation(self, depth, n):
-        self.clear()
-        self.read(depth + 1)
-        return n / timed(lambda: [self.read(1) for _ in range(n)])
-
-    def generation_together(self, sequences, n):
-        self.clear()
-        self.read(1, sequences)
-        return n * sequences / timed(lambda: [self.read(1, sequences) for _ in range(n)])
+    def read_together(self):
+        self.read(1)
 
 
 def context_of_many(args, batch):
@@ -166,38 +170,22 @@ def context_of_many(args, batch):
     return batch * max(256, args.generate + 16)
 
 
-def make_llama(args, sequences):
-    sys.path.insert(0, str(args.peers))
-    context = max([*args.prompt, *args.depth]) + args.generate + 16
-    if sequences > 1:  # a context of its own: the other's cache serves one sequence best
-        context = context_of_many(args, sequences)
-    return Llama(args.model, args.threads, context, args.chunk, sequences)
-
-
-def make_transformers(args, sequences):
-    return Transformers(args.model, args.threads, args.chunk, args.transformers)
-
-
-WORKERS = {"llama.cpp": make_llama, "transformers": make_transformers}
+WORKERS = {"llama.cpp": Llama, "transformers": Transformers}
 
 
 def work(args):
     """Runs in a process of its own; prints {"load_seconds", "rates": {test: tokens/s}}."""
-    make = WORKERS[args.worker]
-    engine = make(args, 1)
-    load_seconds = engine.load_seconds
-    engine.clear()
-    engine.read(16)
+    engine = WORKERS[args.worker](args)
+    engine.prompt(16)
     rates = {f"prompt {n}": statistics.median(engine.prompt(n) for _ in range(args.repeat))
              for n in args.prompt}
     for depth in args.depth:
         rates[f"write at {depth}"] = statistics.median(
             engine.generation(depth, args.generate) for _ in range(args.repeat))
     for batch in args.batch:
-        engine = engine if make is make_transformers else make(args, batch)
         rates[f"write {batch} together"] = statistics.median(
             engine.generation_together(batch, args.generate) for _ in range(args.repeat))
-    print(json.dumps({"load_seconds": load_seconds, "rates": rates}))
+    print(json.dumps({"load_seconds": engine.load_seconds, "rates": rates}))
 
 
 def joined(numbers):
@@ -213,15 +201,15 @@ def bench_conclave(args, prompts, depths, batches):
 
 
 def measure_conclave(args):
-    found = bench_conclave(args, args.prompt, args.depth, [1])
-    rates = {}
-    for row in found["rows"]:
-        name = f"prompt {row['tokens']}" if row["test"] == "prompt" else f"write at {row['depth']}"
-        rates[name] = row["tokens_per_second"]
-    # Sequences side by side begin with empty contexts, whatever the depths of the one that writes alone.
-    for row in bench_conclave(args, [1], [0], args.batch)["rows"] if args.batch else []:
-        if row["test"] == "generation":
-            rates[f"write {row['batch']} together"] = row["tokens_per_second"]
+    names = ([f"prompt {n}" for n in args.prompt] + [f"write at {depth}" for depth in args.depth]
+             + [f"write {batch} together" for batch in args.batch])
+    if args.depth == [0] or not args.batch:
+        found = bench_conclave(args, args.prompt, args.depth, [1, *args.batch])
+        rows = found["rows"]
+    else:  # a run would measure every batch at every depth
+        found = bench_conclave(args, args.prompt, args.depth, [1])
+        rows = found["rows"] + bench_conclave(args, [1], [0], args.batch)["rows"][1:]
+    rates = {name: row["tokens_per_second"] for name, row in zip(names, rows)}
     return {"load_seconds": found["load_seconds"], "rates": rates, "limits": found["limits"]}
 
 

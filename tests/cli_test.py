@@ -277,6 +277,7 @@ class Cli(unittest.TestCase):
             self.assertIn(word, table)
         self.assert_refused(conclave(*args, "--prompt", 5000), "5000")
         self.assertEqual(conclave(*args, "--limit-seconds", "nan").returncode, 2)
+        self.assertEqual(conclave("convert", self.model, "x.gguf", "--shard-gb", "nan").returncode, 2)
         for option, value in (("--prompt", 0), ("--depth", -1), ("--batch", 0), ("--repeat", 0)):
             done = conclave("bench", self.folder / "nowhere", option, value)  # before it looks for it
             self.assertEqual(done.returncode, 2)
@@ -289,6 +290,7 @@ class Cli(unittest.TestCase):
         while not rows and wait < 60:  # until the prompt is measured; the sequences take minutes
             process = subprocess.Popen([CONCLAVE, *map(str, ["bench", self.model, *plan, "--json"])],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.addCleanup(process.kill)
             time.sleep(wait)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -201,10 +199,7 @@ void add_bench(CLI::App& app) {
       ->check(CLI::Range(1, infer::BenchPlan::kMostChunk))
       ->capture_default_str();
   command->add_option("--limit-seconds", o->limit_seconds, "for measuring the machine's limits")
-      ->check([](const std::string& text) {  // CLI::Range takes what is no number
-        return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is no number" : "";
-      })
-      ->check(CLI::Range(0.01, 60.0))
+      ->check(number_between(0.01, 60.0))
       ->capture_default_str();
   command->add_flag("--json", o->json, "print JSON");
   o->machine.add_to(*command);

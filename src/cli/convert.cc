@@ -183,7 +183,7 @@ void add_common(CLI::App& command, Options& o) {
   command.add_option("--attention", o.attention, "type of attention's matrices");
   command.add_option("--embeddings", o.embeddings, "type of embedding and output head");
   command.add_option("--shard-gb", o.shard_gb, "split into files of this size")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_between(0.0, 1e6));
   command.add_flag("--force", o.force, "overwrite OUT where it exists");
   command.add_flag("--json", o.json, "print a report as JSON");
 }

@@ -1,3 +1,5 @@
+#include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
@@ -7,6 +9,16 @@
 #include "sys/thread_pool.h"
 
 namespace conclave::cli {
+
+CLI::Validator number_between(double least, double most) {
+  const CLI::Range range(least, most);
+  return CLI::Validator(
+      [range](std::string& text) {
+        return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is no number"
+                                                              : range(text);
+      },
+      range.get_description());
+}
 
 void MachineOptions::add_to(CLI::App& command, bool with_dtype) {
   command

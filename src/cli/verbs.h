@@ -37,6 +37,9 @@ struct Exit {
   int code;
 };
 
+// As CLI::Range, which takes "nan" for a number in any range.
+CLI::Validator number_between(double least, double most);
+
 // Options that several verbs share.
 struct MachineOptions {
   std::int64_t threads = 0;  // 0: sys::default_thread_count()
